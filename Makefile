@@ -1,0 +1,38 @@
+# Needs make and Python 3.11 or later; everything else is set up in .venv by the first command that needs it.
+
+.PHONY: help run test check format test-all lock clean run-env dev-env
+
+help:  ## list these commands
+	@echo 'usage: make COMMAND [ARGS="..."] [PYTHON=python3.12]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: run-env  ## start `mintmark dev`; ARGS are its flags
+	@.venv/bin/mintmark dev $(ARGS)
+
+test: dev-env  ## run the tests; ARGS are pytest's
+	.venv/bin/pytest --numprocesses auto --dist loadfile $(ARGS)
+
+check: dev-env  ## check format, lint, types and the import contracts
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+format: dev-env  ## format, and fix what the linter can fix by itself
+	.venv/bin/ruff check --fix-only
+	.venv/bin/ruff format
+
+test-all: check test  ## check, test, and what CI runs besides
+
+lock: run-env  ## pin the dependencies of pyproject.toml in requirements/; ARGS=--upgrade for the newest
+	scripts/lock $(ARGS)
+
+clean:  ## remove everything that was set up or built
+	rm -rf .venv tests/compat/node/node_modules build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+run-env:
+	@scripts/setup run
+
+dev-env:
+	@scripts/setup dev

@@ -1,0 +1,5 @@
+"""`python -m mintmark`."""
+
+from mintmark.cli import main
+
+main()

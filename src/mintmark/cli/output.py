@@ -1,0 +1,44 @@
+"""How the command line speaks: aligned, short, coloured on a terminal only."""
+
+from collections.abc import Mapping, Sequence
+
+import click
+import msgspec
+
+from mintmark.errors import MintmarkError, StartRefused
+
+OK, NO, REFUSED = 0, 1, 2
+
+
+def print_json(value: object) -> None:
+    """A value as indented JSON."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    """Names and values in two aligned columns."""
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"  {click.style(name.ljust(width), dim=True)}  {value}")
+
+
+def print_refusal(error: MintmarkError) -> None:
+    """What went wrong and what to change, on standard error."""
+    click.echo(click.style("Error: ", fg="red", bold=True) + error.message, err=True)
+    if isinstance(error, StartRefused) and error.advice:
+        click.echo(error.advice, err=True)
+
+
+def print_variables(variables: Mapping[str, str]) -> None:
+    """One unwrapped, uncoloured `NAME=value` line for each variable, for programs to read."""
+    click.echo("\n".join(f"{name}={value}" for name, value in variables.items()))
+
+
+def duration(seconds: int) -> str:
+    """A length of time in the two largest units that matter, such as `23 h 59 min`."""
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"

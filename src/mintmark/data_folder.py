@@ -1,0 +1,103 @@
+"""The data folder of `mintmark dev`: who may read it, who holds it, and what stands where."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from mintmark.errors import StartRefused
+from mintmark.jose import KEY_ENCRYPTION_KEY_BYTES
+from mintmark.model import Secret
+
+SERVER_FILE = "server.json"
+
+
+class DataFolder:
+    """A folder that one server holds; nobody but its owner can look inside."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.database = path / "mintmark.db"
+        self.certificates = path / "tls"
+        self.server_file = path / SERVER_FILE
+
+    def key_encryption_key(self, random: Callable[[int], bytes]) -> Secret:
+        """The key that seals secrets in this folder; made by the first to ask."""
+        path = self.path / "key-encryption-key"
+        if not path.exists():
+            write_private(path, random(KEY_ENCRYPTION_KEY_BYTES))
+        key = Secret(path.read_bytes())
+        if len(key) != KEY_ENCRYPTION_KEY_BYTES:
+            raise StartRefused(
+                f"{path} is damaged: it has {len(key)} bytes, not {KEY_ENCRYPTION_KEY_BYTES}.",
+                "Restore it, or remove the whole folder to start afresh.",
+            )
+        return key
+
+    def announce(self, variables: Mapping[str, str]) -> None:
+        """Writes where the server is, for the command line to find it."""
+        record = {"pid": os.getpid(), **variables}
+        write_private(self.server_file, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+
+
+@contextmanager
+def hold(data: str, *, ephemeral: bool) -> Iterator[DataFolder]:
+    """The data folder, made if it is missing and held until the end; an ephemeral one is removed then.
+
+    Raises:
+        StartRefused: another server holds it, or it cannot be made.
+    """
+    path = Path(tempfile.mkdtemp(prefix="mintmark-")) if ephemeral else Path(data).absolute()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+        (path / ".gitignore").write_text("*\n")
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartRefused(
+            f"The data folder {path} cannot be used: {error.strerror}.",
+            "Choose another with --data, or use --ephemeral.",
+        ) from error
+    folder = DataFolder(path)
+    try:
+        _lock(lock, folder)
+        try:
+            yield folder
+        finally:
+            folder.server_file.unlink(missing_ok=True)
+            if ephemeral:
+                shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _lock(descriptor: int, folder: DataFolder) -> None:
+    # Workers inherit the lock: it is held until the last of them has ended, however the parent ended.
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        try:
+            server = msgspec.json.decode(folder.server_file.read_bytes(), type=dict[str, str | int])
+            where = f" (process {server['pid']}, admin page {server['MINTMARK_ADMIN_ENDPOINT']})"
+        except (OSError, msgspec.MsgspecError, KeyError):
+            where = ""
+        raise StartRefused(
+            f"Mintmark is already running on {folder.path}{where}.",
+            "Use that one, stop it, or start another with --ephemeral --https-port 0 --http-port 0 --admin-port 0.",
+        ) from error
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replaces a file that only its owner can read, whole or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,119 @@
+"""Every failure a caller can decide about. A class's docstring is its default message; its attributes are the evidence.
+
+No HTTP here: `web.problems` has the one table from these classes to statuses and codes.
+"""
+
+from collections.abc import Sequence
+
+
+class MintmarkError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message or type(self).default_message()
+        super().__init__(self.message)
+
+    @classmethod
+    def default_message(cls) -> str:
+        """The first paragraph of the class's docstring."""
+        return (cls.__doc__ or "").partition("\n\n")[0].replace("\n    ", " ")
+
+
+class StartRefused(MintmarkError):  # noqa: N818  the refusal is the point, as in RequestRefused
+    """The server cannot start.
+
+    `advice` says what to change.
+    """
+
+    def __init__(self, message: str, advice: str = "") -> None:
+        super().__init__(message)
+        self.advice = advice
+
+
+class ServerNotFound(MintmarkError):  # noqa: N818
+    """No running server was found: start `mintmark dev`, or name its address by --admin-endpoint."""
+
+
+class InvalidToken(MintmarkError):  # noqa: N818
+    """The token is not one of ours, or no longer valid."""
+
+
+class RequestRefused(MintmarkError):  # noqa: N818
+    """The request was refused."""
+
+
+class InvalidRequest(RequestRefused):
+    """The request is not valid.
+
+    `target` names the field at fault as ACS spells it; empty where no single field is.
+    """
+
+    def __init__(self, message: str, target: str = "") -> None:
+        super().__init__(message)
+        self.target = target
+
+
+class ApiVersionUnspecified(RequestRefused):
+    """An API version is required, but was not specified."""
+
+    def __init__(self, supported: Sequence[str]) -> None:
+        super().__init__(f"{self.default_message()} Add the query parameter api-version: {', '.join(supported)}.")
+
+
+class UnsupportedApiVersion(RequestRefused):
+    """The HTTP resource that matches the request URI does not support the API version."""
+
+    def __init__(self, target: str, requested: str, supported: Sequence[str]) -> None:
+        super().__init__(
+            f"The HTTP resource that matches the request URI '{target}' does not support the API version "
+            f"'{requested}'. Supported: {', '.join(supported)}."
+        )
+
+
+class Denied(RequestRefused):
+    """Denied by the resource provider.
+
+    `reason` says in words what did not fit; `explanation` has named texts that help to find out why (development only).
+    """
+
+    def __init__(self, reason: str, message: str | None = None, explanation: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.explanation = explanation
+
+
+class RouteNotFound(RequestRefused):
+    """There is nothing at this path."""
+
+
+class MethodNotAllowed(RequestRefused):
+    """This path does not answer that method.
+
+    `allowed` has the methods that it does answer.
+    """
+
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"This path does not answer {method}. Allowed: {', '.join(allowed)}.")
+        self.allowed = allowed
+
+
+class BodyTooLarge(RequestRefused):
+    """The request body is too large."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{self.default_message()} At most {limit} bytes are read.")
+
+
+class UnsupportedMediaType(RequestRefused):
+    """The request body is not JSON."""
+
+    def __init__(self, media_type: str) -> None:
+        super().__init__(f"The Content-Type '{media_type}' is not supported. Send application/json, or none.")
+
+
+class ForeignOrigin(RequestRefused):
+    """The admin listener answers pages and programs of this machine only."""
+
+
+class StoreUnavailable(RequestRefused):
+    """The store cannot be reached or written to just now; it is not known whether the change was kept. Try again."""

@@ -1,0 +1,182 @@
+"""Signing and checking of tokens (RFC 7515, 7517, 7638) and sealing of secrets.
+
+With `certificates` the only importers of the crypto library.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from mintmark.errors import InvalidToken, StartRefused
+from mintmark.model import SealedSecret, Secret, SigningAlgorithm
+
+KEY_ENCRYPTION_KEY_BYTES = 32
+NONCE_BYTES = 12
+RSA_BITS = 2048
+ALGORITHMS = ("ES256", "RS256")
+
+_P256_BYTES = 32
+_ECDSA = ec.ECDSA(hashes.SHA256())
+_RSA_PADDING, _RSA_HASH = PKCS1v15(), hashes.SHA256()
+
+
+def b64url(data: bytes) -> bytes:
+    """Base64url without padding (RFC 7515, section 2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def generate_private_key(algorithm: SigningAlgorithm) -> Secret:
+    """A new private key as PKCS #8 in DER: P-256 for ES256, 2048 bits for RS256."""
+    key = (
+        ec.generate_private_key(ec.SECP256R1())
+        if algorithm == "ES256"
+        else rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+    )
+    return Secret(
+        key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def public_jwk(private_key: bytes, algorithm: SigningAlgorithm) -> dict[str, Any]:
+    """The public half of a private key as a JWK whose `kid` is its RFC 7638 thumbprint."""
+    from joserfc.jwk import ECKey, RSAKey
+
+    key = (ECKey if algorithm == "ES256" else RSAKey).import_key(
+        serialization.load_der_private_key(private_key, password=None).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return {**key.as_dict(private=False), "kid": key.thumbprint(), "use": "sig", "alg": algorithm}
+
+
+class Signer(Protocol):
+    """Turns claims into a token, with a key that was parsed once (parsing an RSA key costs more than a signature)."""
+
+    kid: str
+
+    def sign(self, claims: bytes) -> str:
+        """The JWS in compact form over `claims`, which are JSON already."""
+
+
+class _Es256Signer:
+    def __init__(self, kid: str, key: ec.EllipticCurvePrivateKey) -> None:
+        self.kid = kid
+        self._sign = key.sign
+        self._header = _header("ES256", kid)
+
+    def sign(self, claims: bytes) -> str:
+        signed = self._header + b64url(claims)
+        r, s = decode_dss_signature(self._sign(signed, _ECDSA))
+        # RFC 7518, section 3.4: both numbers in full length, not the DER that the library answers.
+        signature = r.to_bytes(_P256_BYTES, "big") + s.to_bytes(_P256_BYTES, "big")
+        return (signed + b"." + b64url(signature)).decode("ascii")
+
+
+class _Rs256Signer:
+    def __init__(self, kid: str, key: rsa.RSAPrivateKey) -> None:
+        self.kid = kid
+        self._sign = key.sign
+        self._header = _header("RS256", kid)
+
+    def sign(self, claims: bytes) -> str:
+        signed = self._header + b64url(claims)
+        return (signed + b"." + b64url(self._sign(signed, _RSA_PADDING, _RSA_HASH))).decode("ascii")
+
+
+def load_signer(kid: str, private_key: bytes) -> Signer:
+    """A signer from a key that `generate_private_key` made."""
+    key = serialization.load_der_private_key(private_key, password=None)
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return _Es256Signer(kid, key)
+    if isinstance(key, rsa.RSAPrivateKey):
+        return _Rs256Signer(kid, key)
+    raise StartRefused(f"The signing key {kid} is of a kind that signs neither ES256 nor RS256.")
+
+
+def _header(algorithm: SigningAlgorithm, kid: str) -> bytes:
+    return b64url(msgspec.json.encode({"alg": algorithm, "kid": kid, "typ": "JWT"})) + b"."
+
+
+def decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and claims of a token as they stand, for showing; nothing is checked.
+
+    Raises:
+        InvalidToken: it is not a JWT.
+    """
+    parts = token.split(".")
+    if len(parts) != 3:  # noqa: PLR2004  header, payload, signature: RFC 7519, section 3
+        raise InvalidToken("A token has three parts with a dot between; this has " + str(len(parts)) + ".")
+    try:
+        header, claims = (
+            msgspec.json.decode(base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True))
+            for part in parts[:2]
+        )
+    except ValueError as error:  # msgspec's and base64's errors are ValueErrors
+        raise InvalidToken("The token's header and payload are not JSON in base64url.") from error
+    if not isinstance(header, dict) or not isinstance(claims, dict):
+        raise InvalidToken("The token's header and payload are not JSON objects.")
+    return header, claims
+
+
+def verify_signature(token: str, jwks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The claims of a token signed by one of `jwks`; times and meaning are the caller's to check.
+
+    The algorithm comes from the key and never from the token (RFC 8725, section 3.1).
+
+    Raises:
+        InvalidToken: not a JWT, an unknown key, or a signature that does not fit.
+    """
+    from joserfc import jws
+    from joserfc.errors import JoseError
+    from joserfc.jwk import KeySet
+
+    header, claims = decode_unverified(token)
+    jwk = next((jwk for jwk in jwks if jwk["kid"] == header.get("kid")), None)
+    if jwk is None:
+        raise InvalidToken(f"The token's key {header.get('kid')!r} is not in the key set.")
+    try:
+        jws.deserialize_compact(token, KeySet.import_key_set({"keys": [jwk]}), algorithms=[jwk["alg"]])
+    except (JoseError, ValueError) as error:
+        raise InvalidToken("The token's signature does not fit its key.") from error
+    return claims
+
+
+class Sealer:
+    """Seals secrets for storage with AES-256-GCM, bound to the place where each is stored."""
+
+    def __init__(self, key_encryption_key: bytes) -> None:
+        """Takes a key-encryption key of 32 bytes."""
+        self._aead = AESGCM(key_encryption_key)
+        self.key_id = hashlib.sha256(b"mintmark key-encryption key id" + key_encryption_key).hexdigest()[:16]
+
+    def seal(self, secret: bytes, place: str, nonce: bytes) -> SealedSecret:
+        """Seals `secret` for `place`, such as `signing-key/{kid}`; `nonce` is 12 random bytes."""
+        return SealedSecret(self.key_id, nonce + self._aead.encrypt(nonce, secret, place.encode()))
+
+    def unseal(self, sealed: SealedSecret, place: str) -> Secret:
+        """The secret that was sealed for `place`.
+
+        Raises:
+            StartRefused: another key-encryption key sealed it, or it was changed or moved.
+        """
+        nonce, ciphertext = sealed.ciphertext[:NONCE_BYTES], sealed.ciphertext[NONCE_BYTES:]
+        if sealed.key_id != self.key_id:
+            raise StartRefused(
+                f"The stored {place} was sealed by the key-encryption key {sealed.key_id}, not by {self.key_id}.",
+                "Give the key-encryption key that this data was made with.",
+            )
+        try:
+            return Secret(self._aead.decrypt(nonce, ciphertext, place.encode()))
+        except InvalidTag as error:
+            raise StartRefused(
+                f"The stored {place} cannot be opened: it was changed.", "Restore the data from a backup."
+            ) from error

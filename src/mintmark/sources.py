@@ -1,0 +1,28 @@
+"""Where time and chance come from: the only module that asks for them, so that tests can step and count them."""
+
+import os
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+
+class Sources(Struct, frozen=True):
+    """What a service may not make up by itself.
+
+    Attributes:
+        now: milliseconds since 1970-01-01 00:00 UTC.
+        random: so many bytes fit for keys and token ids.
+    """
+
+    now: Callable[[], int]
+    random: Callable[[int], bytes]
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def system() -> Sources:
+    """The machine's clock and the kernel's random generator."""
+    return Sources(now=_now, random=os.urandom)

@@ -1,0 +1,74 @@
+"""Group commit: while one batch of writes commits, the next one collects. No timer, and no added wait when idle."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar, cast
+
+from mintmark.errors import StoreUnavailable
+
+Operation = TypeVar("Operation")
+Outcome = Any  # What an operation answered, or the exception that it raised.
+
+
+class Batcher(Generic[Operation]):
+    """Hands operations to `commit` in batches, one batch at a time, in a thread of its own.
+
+    Belongs to one event loop. `commit` answers one outcome for each operation, in order; if it raises, all of the batch
+    fail with that exception.
+    """
+
+    def __init__(self, commit: Callable[[Sequence[Operation]], list[Outcome]]) -> None:
+        self._commit = commit
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mintmark-store")
+        self._waiting: list[tuple[Operation, asyncio.Future[Outcome]]] = []
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
+
+    async def submit(self, operation: Operation) -> Any:
+        """What `operation` answers, once the batch that it joined is durable; or raises what it raised."""
+        if self._closed:
+            raise StoreUnavailable
+        future = self._loop.create_future()
+        self._waiting.append((operation, future))
+        if self._idle.is_set():
+            self._idle.clear()
+            # Not at once: requests that arrived in the same turn of the loop shall share the batch.
+            self._loop.call_soon(self._start)
+        return await future
+
+    async def run(self, function: Callable[[], Any]) -> Any:
+        """Runs something else in the same thread, between two batches."""
+        if self._closed:
+            raise StoreUnavailable
+        return await self._loop.run_in_executor(self._thread, function)
+
+    async def close(self) -> None:
+        """Waits for the operations submitted so far and ends the thread."""
+        self._closed = True
+        await self._idle.wait()
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def _start(self) -> None:
+        batch, self._waiting = self._waiting, []
+        operations = [operation for operation, _ in batch]
+        futures = [future for _, future in batch]
+        committing = self._loop.run_in_executor(self._thread, self._commit, operations)
+        committing.add_done_callback(lambda done: self._finish(futures, done))
+
+    def _finish(self, futures: list[asyncio.Future[Outcome]], done: asyncio.Future[list[Outcome]]) -> None:
+        if self._waiting:
+            self._start()  # First of all: the thread should not idle while the answers go out.
+        else:
+            self._idle.set()
+        failure = done.exception()
+        outcomes = [failure] * len(futures) if failure is not None else done.result()
+        for future, outcome in zip(futures, outcomes, strict=True):
+            if future.done():  # Its request was cancelled; the write stands.
+                continue
+            if isinstance(outcome, BaseException):
+                future.set_exception(cast("Exception", outcome))
+            else:
+                future.set_result(outcome)

@@ -1,0 +1,99 @@
+"""The tables, as numbered migrations that are never changed once released; and the runner that applies them."""
+
+import hashlib
+
+import apsw
+
+from mintmark.errors import StartRefused
+
+# Columns of several tables: resource_id, sixteen bytes of the resource's GUID; *_at, milliseconds since 1970-01-01 0:00
+# UTC; sealed_by and sealed, a secret's key-encryption key and ciphertext; changed_revision, the revision of the last
+# change that verifiers must hear of (a revocation, a deletion, a regenerated key), null for none.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    create table resource (
+        resource_id blob primary key,
+        name text not null,
+        region text not null,
+        created_at integer not null
+    ) strict;
+
+    create table access_key (
+        resource_id blob not null references resource,
+        slot text not null check (slot in ('primary', 'secondary')),
+        generation integer not null,
+        sealed_by text not null,
+        sealed blob not null,
+        changed_at integer,
+        changed_revision integer,
+        primary key (resource_id, slot)
+    ) strict;
+
+    create table signing_key (
+        kid text primary key,
+        algorithm text not null,
+        public_jwk text not null,
+        created_at integer not null,
+        sealed_by text not null,
+        sealed blob not null
+    ) strict;
+
+    create table identity (
+        resource_id blob not null,
+        suffix blob not null,
+        created_at integer not null,
+        last_issued_at integer,
+        generation integer not null,
+        custom_id text,
+        deleted_at integer,
+        changed_at integer,
+        changed_revision integer,
+        primary key (resource_id, suffix)
+    ) strict, without rowid;
+
+    create unique index identity_custom_id on identity (resource_id, custom_id)
+        where custom_id is not null and deleted_at is null;
+
+    create index identity_changed on identity (changed_revision) where changed_revision is not null;
+    """,
+)
+
+_BOOKKEEPING = """
+    create table if not exists migration (
+        number integer primary key,
+        checksum text not null,
+        applied_at integer not null
+    ) strict
+"""
+
+
+def migrate(connection: apsw.Connection, now: int) -> None:
+    """Brings the tables up to date, within the caller's transaction.
+
+    Args:
+        connection: inside a transaction that holds the write lock, so that only one process migrates.
+        now: milliseconds since 1970-01-01 00:00 UTC.
+
+    Raises:
+        StartRefused: a newer release of Mintmark made the tables, or a migration is not the one that was applied.
+    """
+    connection.execute(_BOOKKEEPING)
+    rows = connection.execute("select number, checksum from migration").fetchall()
+    applied = {int(str(number)): str(checksum) for number, checksum in rows}
+    if len(applied) > len(MIGRATIONS):
+        raise StartRefused(
+            f"A newer release wrote the data: its schema is {len(applied)}, this release knows {len(MIGRATIONS)}.",
+            "Start the newer release, or choose another data folder.",
+        )
+    for number, text in enumerate(MIGRATIONS, start=1):
+        checksum = hashlib.sha256(text.encode()).hexdigest()
+        if number not in applied:
+            connection.execute(text)
+            connection.execute(
+                "insert into migration (number, checksum, applied_at) values (?, ?, ?)", (number, checksum, now)
+            )
+        elif applied[number] != checksum:
+            raise StartRefused(
+                f"Migration {number} of the data is not the one of this release.",
+                "Start the release that made the data, or choose another data folder.",
+            )

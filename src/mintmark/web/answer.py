@@ -1,0 +1,24 @@
+"""What a handler answers: status, body and headers, not yet sent."""
+
+from msgspec import Struct
+
+JSON = b"application/json; charset=utf-8"
+HTML = b"text/html; charset=utf-8"
+
+
+class Answer(Struct, frozen=True):
+    """An HTTP answer.
+
+    Attributes:
+        status: its status code.
+        body: its bytes; none for no body.
+        content_type: of the body; none goes without.
+        headers: what else it says.
+        note: for the request log, such as why something was refused.
+    """
+
+    status: int
+    body: bytes = b""
+    content_type: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    note: str = ""

@@ -1,0 +1,121 @@
+"""A worker process: one event loop, one store, and one uvicorn server for each listener."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+from msgspec import Struct
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from mintmark.web.problems import envelope
+
+KEEP_ALIVE = 75  # seconds; longer than common clients keep an idle connection, so that they close first
+GRACE = 10  # seconds that requests in flight have to finish
+LAST_RESORT = GRACE + 2  # seconds after which a worker ends whatever it does
+
+
+class Listener(Struct, frozen=True):
+    """What a worker serves on a set of sockets.
+
+    Attributes:
+        sockets: inherited from the parent, listening already.
+        app: the ASGI application.
+        certificate: certificate and private key files for TLS; None for plain HTTP.
+    """
+
+    sockets: Sequence[socket.socket]
+    app: Any
+    certificate: tuple[Path, Path] | None = None
+
+
+class Running(Struct, frozen=True):
+    """What a worker has to run, and what to do when it has ended."""
+
+    listeners: Sequence[Listener]
+    close: Callable[[], Awaitable[None]]
+
+
+def run_worker(build: Callable[[], Awaitable[Running]], parent: int, ready: int) -> None:
+    """Serves until told to stop (SIGTERM) or left alone.
+
+    Args:
+        build: makes what is to be served, inside the event loop.
+        parent: a pipe whose other end only the parent holds: it ends when the parent does, however it ends.
+        ready: a pipe to say so when requests are being answered.
+    """
+    logging.getLogger("uvicorn").setLevel(
+        logging.ERROR
+    )  # Its warnings are of clients that speak no HTTP: answered, not ours.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(build, parent, ready))
+
+
+async def _serve(build: Callable[[], Awaitable[Running]], parent: int, ready: int) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+
+    def left_alone() -> None:
+        loop.remove_reader(parent)
+        loop.call_later(LAST_RESORT, os._exit, 1)
+        stop.set()
+
+    loop.add_reader(parent, left_alone)
+    running = await build()
+    servers = [_Server(_config(listener)) for listener in running.listeners]
+    serving = [
+        asyncio.create_task(server.serve(list(listener.sockets)))
+        for server, listener in zip(servers, running.listeners, strict=True)
+    ]
+    while not all(server.started for server in servers):  # noqa: ASYNC110  uvicorn has a flag, no event
+        await asyncio.sleep(0.001)
+    os.write(ready, b"1")
+    os.close(ready)
+    await stop.wait()
+    for server in servers:
+        server.should_exit = True
+    await asyncio.gather(*serving)
+    await running.close()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone: several servers share the process, and the parent decides."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Protocol(HttpToolsProtocol):
+    """Answers what is no HTTP in the envelope of everything else."""
+
+    def send_400_response(self, msg: str) -> None:
+        body = envelope("BadRequest", msg)
+        headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[400] + headers + body)
+        self.transport.close()
+
+
+def _config(listener: Listener) -> uvicorn.Config:
+    certificate, private_key = listener.certificate or (None, None)
+    return uvicorn.Config(
+        listener.app,
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+        ssl_certfile=certificate,
+        ssl_keyfile=private_key,
+    )
