@@ -1,6 +1,6 @@
 # Needs make and Python 3.11 or later; everything else is set up in .venv by the first command that needs it.
 
-.PHONY: help run test check format test-all lock clean run-env dev-env
+.PHONY: help run test bench check format test-all lock clean run-env dev-env
 
 help:  ## list these commands
 	@echo 'usage: make COMMAND [ARGS="..."] [PYTHON=python3.12]'
@@ -23,13 +23,16 @@ format: dev-env  ## format, and fix what the linter can fix by itself
 	.venv/bin/ruff check --fix-only
 	.venv/bin/ruff format
 
+bench: dev-env  ## measure Create beside other servers (needs wrk); ARGS are its flags
+	.venv/bin/python -m bench.run $(ARGS)
+
 test-all: check test  ## check, test, and what CI runs besides
 
 lock: run-env  ## pin the dependencies of pyproject.toml in requirements/; ARGS=--upgrade for the newest
 	scripts/lock $(ARGS)
 
 clean:  ## remove everything that was set up or built
-	rm -rf .venv tests/compat/node/node_modules build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv tests/compat/node/node_modules build dist .hypothesis .*_cache
 
 run-env:
 	@scripts/setup run

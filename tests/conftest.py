@@ -1,11 +1,16 @@
 """Fixtures that several folders of tests share."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from builders import FakeClock, counted_sources
+from mintmark.compose import fill_store, open_service
+from mintmark.jose import Sealer
+from mintmark.service import Service
 from mintmark.sources import Sources
+from mintmark.store.sqlite import SqliteStore
 from running import RunningServer, running_server
 
 
@@ -32,3 +37,19 @@ def server() -> Iterator[RunningServer]:
 def anyio_backend() -> str:
     """Async tests run on asyncio."""
     return "asyncio"
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    """A store in a real SQLite file, empty."""
+    opened = SqliteStore(tmp_path / "mintmark.db")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def service(store: SqliteStore, sources: Sources) -> Service:
+    """The service of `mintmark dev`, on that store and the clock that stands still."""
+    sealer = Sealer(bytes(32))
+    await fill_store(store, sealer, "ES256", sources)
+    return await open_service(store, sealer, "ES256", "https://localhost:12443", sources)

@@ -19,10 +19,10 @@ from mintmark.development import (
 )
 from mintmark.jose import NONCE_BYTES, Sealer
 from mintmark.keyring import Keyring, new_signing_key
-from mintmark.model import AccessKey, StoredAccessKey
+from mintmark.model import AccessKey, SigningAlgorithm, StoredAccessKey
 from mintmark.service import Service
 from mintmark.settings import Settings
-from mintmark.sockets import listen, port_of
+from mintmark.sockets import listen, port_of, reachable_name
 from mintmark.sources import Sources, system
 from mintmark.store import Store
 from mintmark.store.sqlite import SqliteStore
@@ -64,9 +64,8 @@ class DevelopmentServer(Struct, frozen=True):
         """One worker's parts. The first worker serves the admin listener too."""
         settings, sources = self.settings, self.sources
         store = SqliteStore(self.folder.database)
-        service = await open_service(
-            store, settings, self.folder.key_encryption_key(sources.random), self.issuer, sources
-        )
+        sealer = Sealer(self.folder.key_encryption_key(sources.random))
+        service = await open_service(store, sealer, settings.signing_algorithm, self.issuer, sources)
         log = None if settings.quiet else TerminalLog(2, sources, colour=sys.stderr.isatty())
         public = build_public_app(service, sources, cors=True, log=log)
         listeners = [
@@ -92,13 +91,14 @@ def prepare_development_server(settings: Settings, folder: DataFolder) -> Develo
         listen(settings.host, settings.http_port, "--http-port"),
         listen(settings.admin_host, settings.admin_port, "--admin-port"),
     )
+    public, admin = reachable_name(settings.host), reachable_name(settings.admin_host)
     endpoints = Endpoints(
-        https=f"https://localhost:{port_of(sockets.https)}",
-        http=f"http://localhost:{port_of(sockets.http)}",
-        admin=f"http://localhost:{port_of(sockets.admin)}",
+        https=f"https://{public}:{port_of(sockets.https)}",
+        http=f"http://{public}:{port_of(sockets.http)}",
+        admin=f"http://{admin}:{port_of(sockets.admin)}",
     )
     user_folder = Path(click.get_app_dir("mintmark"))
-    tls = make_tls_files(folder.certificates, user_folder, settings.tls_names, sources.now())
+    tls = make_tls_files(folder.certificates, user_folder, (public, *settings.tls_names), sources.now())
     asyncio.run(_fill(folder, settings, sources))
     return DevelopmentServer(
         settings=settings,
@@ -115,21 +115,24 @@ def prepare_development_server(settings: Settings, folder: DataFolder) -> Develo
 async def _fill(folder: DataFolder, settings: Settings, sources: Sources) -> None:
     store = SqliteStore(folder.database)
     try:
-        await store.migrate(sources.now())
         sealer = Sealer(folder.key_encryption_key(sources.random))
-        await store.add_resource(
-            DEVELOPMENT_RESOURCE,
-            (
-                _sealed(development_access_keys()[0], sealer, sources),
-                _sealed(development_access_keys()[1], sealer, sources),
-            ),
-            sources.now(),
-        )
-        if not any(key.algorithm == settings.signing_algorithm for key in await store.signing_keys()):
-            key = new_signing_key(settings.signing_algorithm, sources.now(), sealer, sources.random(NONCE_BYTES))
-            await store.add_first_signing_key(key)
+        await fill_store(store, sealer, settings.signing_algorithm, sources)
     finally:
         await store.close()
+
+
+async def fill_store(store: Store, sealer: Sealer, algorithm: SigningAlgorithm, sources: Sources) -> None:
+    """Brings the tables up to date and makes what is missing: the development resource, a key that signs.
+
+    Raises:
+        StartRefused: a newer release made the tables.
+    """
+    now = sources.now()
+    await store.migrate(now)
+    primary, secondary = (_sealed(key, sealer, sources) for key in development_access_keys())
+    await store.add_resource(DEVELOPMENT_RESOURCE, (primary, secondary), now)
+    if not any(key.algorithm == algorithm for key in await store.signing_keys()):
+        await store.add_first_signing_key(new_signing_key(algorithm, now, sealer, sources.random(NONCE_BYTES)))
 
 
 def _sealed(key: AccessKey, sealer: Sealer, sources: Sources) -> StoredAccessKey:
@@ -144,14 +147,13 @@ def _access_key_place(resource_id: str, slot: str) -> str:
 
 
 async def open_service(
-    store: Store, settings: Settings, key_encryption_key: bytes, issuer: str, sources: Sources
+    store: Store, sealer: Sealer, algorithm: SigningAlgorithm, issuer: str, sources: Sources
 ) -> Service:
     """A service over a store that was filled, its keys opened and parsed once.
 
     Raises:
         StartRefused: the keys cannot be opened.
     """
-    sealer = Sealer(key_encryption_key)
     access_keys = [
         AccessKey(
             key.resource_id,
@@ -163,7 +165,7 @@ async def open_service(
     ]
     return Service(
         store,
-        Keyring(await store.signing_keys(), settings.signing_algorithm, sealer),
+        Keyring(await store.signing_keys(), algorithm, sealer),
         await store.resources(),
         access_keys,
         issuer,

@@ -176,7 +176,7 @@ class Sealer:
             )
         try:
             return Secret(self._aead.decrypt(nonce, ciphertext, place.encode()))
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # ValueError: too short to have a nonce
             raise StartRefused(
                 f"The stored {place} cannot be opened: it was changed.", "Restore the data from a backup."
             ) from error

@@ -37,6 +37,13 @@ def port_of(sockets: list[socket.socket]) -> int:
     return port
 
 
+def reachable_name(host: str) -> str:
+    """The name, as addresses write it, under which programs of this machine reach a listener on `host`."""
+    if host in ("localhost", "0.0.0.0", "::"):  # noqa: S104  compared, not bound
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
+
+
 def _listen_on_loopback(port: int) -> list[socket.socket]:
     for _ in range(_PORT_TRIES):
         first = _listen(_LOOPBACK[0], port)

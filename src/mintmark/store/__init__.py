@@ -48,4 +48,4 @@ class Store(Protocol):
         """Whether the store answers just now."""
 
     async def close(self) -> None:
-        """Finishes the writes under way and lets go of the store."""
+        """Finishes the writes under way and lets go of the store; a second call does nothing."""

@@ -70,6 +70,7 @@ class SqliteStore:
             ) from error
         self._turn = os.open(path.with_name(path.name + ".turn"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._batcher: Batcher[Write] = Batcher(self._commit)
+        self._closed = False
 
     async def migrate(self, now: int) -> None:
         """Makes or updates the tables; `now` is in milliseconds.
@@ -142,6 +143,9 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See `Store.close`."""
+        if self._closed:
+            return
+        self._closed = True
         await self._batcher.close()
         self._db.close()
         os.close(self._turn)
