@@ -5,6 +5,7 @@ it gives little away.
 """
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -29,6 +30,9 @@ CLOCK_SLACK = timedelta(days=1)
 
 Name = x509.DNSName | x509.IPAddress
 
+_LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+
 
 class Issued(Struct, frozen=True):
     """A certificate and its private key, both PEM."""
@@ -48,9 +52,12 @@ def alternative_name(name: str) -> Name:
     except ValueError:
         pass
     try:
-        return x509.DNSName(name.encode("idna").decode("ascii").lower())
-    except (UnicodeError, ValueError) as error:
-        raise StartRefused(f"'{name}' is not a host name.", "Correct --tls-name.") from error
+        ascii_name = name.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        ascii_name = ""
+    if not _HOST_NAME.fullmatch(ascii_name):
+        raise StartRefused(f"'{name}' is not a host name.", "Correct --tls-name.")
+    return x509.DNSName(ascii_name)
 
 
 def is_local(name: Name) -> bool:

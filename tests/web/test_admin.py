@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import jwt
+import pytest
+from starlette.routing import Router
+
+from builders import FakeClock, as_header_list
+from mintmark.development import Endpoints
+from mintmark.service import Service
+from mintmark.settings import Settings
+from mintmark.sources import Sources
+from mintmark.store.sqlite import SqliteStore
+from mintmark.web import build_admin_app
+from mintmark.web.start_page import StartPage
+from web.asgi_client import Reply, call
+
+pytestmark = pytest.mark.anyio
+
+HERE = as_header_list([("host", "localhost:12090")])
+VARIABLES = {"COMMUNICATION_SERVICES_CONNECTION_STRING": "endpoint=https://localhost:12443/;accesskey=<'&>"}
+
+
+@pytest.fixture
+async def app(service: Service, sources: Sources) -> Router:
+    page = StartPage(Endpoints("https://localhost:12443", "http://x", "http://y"), VARIABLES, Settings(), Path("/data"))
+    return build_admin_app(service, sources, page, frozenset({"localhost", "127.0.0.1", "::1"}), None)
+
+
+async def post(app: Router, path: str, body: bytes) -> Reply:
+    return await call(app, "POST", path, [*HERE, (b"content-length", str(len(body)).encode())], body)
+
+
+async def introspect(app: Router, token: str) -> Reply:
+    return await post(app, "/_mintmark/introspect", f'{{"token":"{token}"}}'.encode())
+
+
+@pytest.mark.parametrize("path", ["/_mintmark/live", "/_mintmark/ready"])
+async def test_probes_say_yes(app: Router, path: str) -> None:
+    reply = await call(app, "GET", path, HERE)
+
+    assert (200, "no-store") == (reply.status, reply.headers["cache-control"])
+
+
+async def test_ready_says_no_when_the_store_does_not_answer_and_live_goes_on(app: Router, store: SqliteStore) -> None:
+    await store.close()
+
+    assert 503 == (await call(app, "GET", "/_mintmark/ready", HERE)).status
+    assert 200 == (await call(app, "GET", "/_mintmark/live", HERE)).status
+
+
+async def test_an_identity_is_created_by_no_access_key(app: Router) -> None:
+    reply = await post(app, "/_mintmark/identities", b'{"createTokenWithScopes":["chat"],"expiresInMinutes":60}')
+
+    claims = jwt.decode(reply.json["accessToken"]["token"], options={"verify_signature": False})
+    assert (201, reply.json["identity"]["id"]) == (reply.status, claims["sub"])
+    assert "akg" not in claims
+
+
+async def test_bad_input_is_refused_in_the_envelope(app: Router) -> None:
+    reply = await post(app, "/_mintmark/identities", b'{"expiresInMinutes":1}')
+
+    assert (400, "ExpiresInMinutes") == (reply.status, reply.error["target"])
+
+
+class TestIntrospection:
+    async def test_a_token_of_ours_is_active(self, app: Router) -> None:
+        created = await post(app, "/_mintmark/identities", b'{"createTokenWithScopes":["chat"]}')
+
+        reply = await introspect(app, created.json["accessToken"]["token"])
+
+        assert (True, "") == (reply.json["active"], reply.json["reason"])
+        assert created.json["identity"]["id"] == reply.json["claims"]["sub"]
+        assert "ES256" == reply.json["header"]["alg"]
+        assert "no-store" == reply.headers["cache-control"]
+
+    async def test_an_expired_one_is_not(self, app: Router, clock: FakeClock) -> None:
+        body = b'{"createTokenWithScopes":["chat"],"expiresInMinutes":60}'
+        token = (await post(app, "/_mintmark/identities", body)).json["accessToken"]["token"]
+
+        clock.advance(minutes=59, seconds=59.999)
+        before = (await introspect(app, token)).json["active"]
+        clock.advance(seconds=0.001)
+        after = (await introspect(app, token)).json
+
+        assert before
+        assert (False, "The token has expired.") == (after["active"], after["reason"])
+
+    @pytest.mark.parametrize("token", ["", "x", "e30.e30.x", "a.b.c"])
+    async def test_what_is_no_token_is_not(self, app: Router, token: str) -> None:
+        reply = await introspect(app, token)
+
+        assert (200, False) == (reply.status, reply.json["active"])
+        assert reply.json["reason"]
+
+    async def test_no_token_is_a_bad_request(self, app: Router) -> None:
+        assert (400, "token") == (
+            (reply := await post(app, "/_mintmark/introspect", b"{}")).status,
+            reply.error["target"],
+        )
+
+
+class TestStartPage:
+    async def test_it_says_how_to_connect_with_everything_escaped(self, app: Router) -> None:
+        page = (await call(app, "GET", "/", HERE)).body.decode()
+
+        assert "https://localhost:12443" in page
+        assert "accesskey=&lt;&#39;&amp;&gt;" in page
+
+    async def test_it_loads_nothing_and_may_not(self, app: Router) -> None:
+        reply = await call(app, "GET", "/", HERE)
+
+        assert "default-src 'none'" in reply.headers["content-security-policy"]
+        assert not any(word in reply.body for word in (b"<script", b"<link", b"src=", b"@import", b"url("))
+
+
+class TestOnlyThisMachine:
+    @pytest.mark.parametrize("host", ["localhost:12090", "localhost", "127.0.0.1:1", "[::1]:12090", "[::1]"])
+    async def test_under_its_own_names_it_answers(self, app: Router, host: str) -> None:
+        assert 200 == (await call(app, "GET", "/_mintmark/live", as_header_list([("host", host)]))).status
+
+    @pytest.mark.parametrize("host", ["evil.example", "evil.example:12090", "localhost.evil.example", "", "10.0.0.1"])
+    @pytest.mark.parametrize("path", ["/", "/_mintmark/live"])
+    async def test_under_any_other_it_does_not(self, app: Router, path: str, host: str) -> None:
+        """DNS rebinding: a page of another site that has its name point to this machine."""
+        reply = await call(app, "GET", path, as_header_list([("host", host)]))
+
+        assert (403, "Forbidden") == (reply.status, reply.error["code"])
+
+    async def test_without_a_host_it_does_not_answer(self, app: Router) -> None:
+        assert 403 == (await call(app, "GET", "/_mintmark/live")).status
+
+    @pytest.mark.parametrize(
+        "origin", ["https://evil.example", "null", "http://localhost:3000", "https://localhost:12090"]
+    )
+    async def test_pages_of_other_origins_are_refused(self, app: Router, origin: str) -> None:
+        headers = [*HERE, (b"origin", origin.encode())]
+
+        assert 403 == (await call(app, "POST", "/_mintmark/identities", headers, b"")).status
+
+    async def test_its_own_pages_are_not(self, app: Router) -> None:
+        headers = [*HERE, (b"origin", b"http://localhost:12090")]
+
+        assert 201 == (await call(app, "POST", "/_mintmark/identities", headers, b"")).status
+
+    async def test_there_is_no_cors_here(self, app: Router) -> None:
+        asked = [*HERE, (b"origin", b"http://localhost:12090"), (b"access-control-request-method", b"POST")]
+
+        assert 405 == (await call(app, "OPTIONS", "/_mintmark/identities", asked)).status
