@@ -1,6 +1,7 @@
 """A real `mintmark dev` in a process of its own, for tests that speak to it over sockets."""
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -19,7 +20,7 @@ STOP_SECONDS = 20
 class RunningServer:
     """A started server and what it printed."""
 
-    def __init__(self, process: "subprocess.Popen[str]", variables: dict[str, str]) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", variables: dict[str, str]) -> None:
         self.process = process
         self.variables = variables
         self.connection_string = variables["COMMUNICATION_SERVICES_CONNECTION_STRING"]
@@ -46,7 +47,6 @@ def running_server(
             [*MINTMARK, "dev", *FREE_PORTS, *flags],
             stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
             cwd=cwd,
             env={**os.environ, **(environ or {})},
         )
@@ -60,16 +60,15 @@ def running_server(
         process.stdout.close()
 
 
-def _read_variables(process: "subprocess.Popen[str]") -> dict[str, str]:
+def _read_variables(process: "subprocess.Popen[bytes]") -> dict[str, str]:
     """The `NAME=value` lines; the last is MINTMARK_ADMIN_ENDPOINT."""
     assert process.stdout is not None
-    variables: dict[str, str] = {}
+    printed = b""
     end = time.monotonic() + START_SECONDS
-    while "MINTMARK_ADMIN_ENDPOINT" not in variables:
+    while not re.search(rb"^MINTMARK_ADMIN_ENDPOINT=.*\n", printed, re.MULTILINE):
         readable, _, _ = select.select([process.stdout], [], [], max(0, end - time.monotonic()))
-        assert readable, f"mintmark dev printed nothing more in {START_SECONDS} s: {variables}"
-        line = process.stdout.readline()
-        assert line, f"mintmark dev ended with status {process.wait(STOP_SECONDS)} before it printed its variables"
-        name, _, value = line.rstrip("\n").partition("=")
-        variables[name] = value
-    return variables
+        assert readable, f"mintmark dev printed nothing more in {START_SECONDS} s: {printed!r}"
+        piece = os.read(process.stdout.fileno(), 65536)
+        assert piece, f"mintmark dev ended with status {process.wait(STOP_SECONDS)} before it printed its variables"
+        printed += piece
+    return dict(line.split("=", 1) for line in printed.decode().splitlines())
