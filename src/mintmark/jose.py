@@ -142,7 +142,7 @@ def verify_signature(token: str, jwks: Sequence[dict[str, Any]]) -> dict[str, An
     header, claims = decode_unverified(token)
     jwk = next((jwk for jwk in jwks if jwk["kid"] == header.get("kid")), None)
     if jwk is None:
-        raise InvalidToken(f"The token's key {header.get('kid')!r} is not in the key set.")
+        raise InvalidToken("The token's key (its kid) is not in the key set.")
     try:
         jws.deserialize_compact(token, KeySet.import_key_set({"keys": [jwk]}), algorithms=[jwk["alg"]])
     except (JoseError, ValueError) as error:

@@ -33,7 +33,7 @@ def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _
 _everywhere = _options(
     click.option("--workers", metavar="N", help="Processes that serve; they share the data. [default: 1]"),
     click.option("--signing-algorithm", metavar="ALG", help="ES256 or RS256. [default: ES256]"),
-    click.option("--issuer", metavar="URL", help="The iss of tokens. [default: https://localhost:HTTPS_PORT]"),
+    click.option("--issuer", metavar="URL", help="The iss of tokens. [default: the HTTPS address]"),
     click.option(
         "--tls-name",
         "tls_names",

@@ -24,6 +24,7 @@ Write = Callable[[apsw.Connection], Any]
 PRAGMAS = (
     "pragma journal_mode = wal",
     "pragma synchronous = full",  # An acknowledged write must survive a power cut.
+    "pragma fullfsync = on",  # On macOS: through the drive's cache too. Means nothing elsewhere.
     "pragma foreign_keys = on",
 )
 BUSY_TIMEOUT = 5000  # milliseconds; only other programs hold the lock, such as a backup: workers take turns
@@ -60,15 +61,20 @@ class SqliteStore:
         """
         check_version()
         try:
-            self._db = apsw.Connection(os.fspath(path), vfs=vfs)
-            self._db.set_busy_timeout(BUSY_TIMEOUT)
-            for pragma in PRAGMAS:
-                self._db.execute(pragma).fetchall()
-        except apsw.Error as error:
+            self._turn = os.open(path.with_name(path.name + ".turn"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # Two that make one new file WAL refuse each other at once: SQLite does not wait there.
+            with self._own_turn():
+                self._db = _connect(path, vfs)
+        except (apsw.Error, OSError) as error:
             raise StartRefused(
                 f"The database {path} cannot be opened: {error}.", "Check the file and its rights."
             ) from error
-        self._turn = os.open(path.with_name(path.name + ".turn"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # SQLite does not complain: it stays with a rollback journal, which loses commits when the power is cut.
+        if self._db.execute("pragma journal_mode").get != "wal":
+            raise StartRefused(
+                f"The database {path} cannot have a WAL: its file system has no shared memory.",
+                "Put the data on a local disk.",
+            )
         self._batcher: Batcher[Write] = Batcher(self._commit)
         self._closed = False
 
@@ -101,12 +107,13 @@ class SqliteStore:
         resource_id = _blob(resource.id)
 
         def write(db: apsw.Connection) -> None:
-            db.execute(sql.INSERT_RESOURCE, (resource_id, resource.name, resource.region, now))
-            for key in keys:
-                db.execute(
-                    sql.INSERT_ACCESS_KEY,
-                    (resource_id, key.slot, key.generation, key.sealed.key_id, key.sealed.ciphertext),
-                )
+            with db:  # A savepoint: all three rows or none.
+                db.execute(sql.INSERT_RESOURCE, (resource_id, resource.name, resource.region, now))
+                for key in keys:
+                    db.execute(
+                        sql.INSERT_ACCESS_KEY,
+                        (resource_id, key.slot, key.generation, key.sealed.key_id, key.sealed.ciphertext),
+                    )
 
         await self._batcher.submit(write)
 
@@ -172,12 +179,12 @@ class SqliteStore:
             return write(self._db)
         except apsw.ConstraintError as error:
             return error
+        except (OverflowError, TypeError, ValueError) as error:  # A value that cannot be bound: nothing was executed.
+            return error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        # Workers wait for one another in the kernel: SQLite's own busy handler sleeps, which measured worse.
-        fcntl.flock(self._turn, fcntl.LOCK_EX)
-        try:
+        with self._own_turn():
             self._db.execute("begin immediate")
             try:
                 yield
@@ -186,6 +193,13 @@ class SqliteStore:
                 if self._db.in_transaction:
                     self._db.execute("rollback")
                 raise
+
+    @contextmanager
+    def _own_turn(self) -> Iterator[None]:
+        # Workers wait for one another in the kernel: SQLite's own busy handler sleeps, which measured worse.
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        try:
+            yield
         finally:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
 
@@ -196,6 +210,14 @@ def _failing_plainly() -> Iterator[None]:
         yield
     except apsw.Error as error:
         raise StoreUnavailable from error
+
+
+def _connect(path: Path, vfs: str | None) -> apsw.Connection:
+    connection = apsw.Connection(os.fspath(path), vfs=vfs)
+    connection.set_busy_timeout(BUSY_TIMEOUT)
+    for pragma in PRAGMAS:
+        connection.execute(pragma).fetchall()
+    return connection
 
 
 def _statement(query: str, row: Sequence[Any]) -> Write:

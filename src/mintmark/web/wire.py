@@ -127,6 +127,8 @@ def read_introspect(body: bytes, content_type: bytes) -> str:
 
 
 def _decode(body: bytes, content_type: bytes, decode: Callable[[str], _Body]) -> _Body:
+    if not body:
+        raise InvalidRequest("A request body is required.")
     if content_type != b"application/json":  # What every SDK sends; the long way is for others.
         _check_media_type(content_type.decode("latin-1"))
     try:

@@ -1,0 +1,49 @@
+"""Every example in README and docs is run, and does what the page says."""
+
+from pathlib import Path
+
+import pytest
+
+from docs.examples import Reader, is_left_alone, matches
+from docs.markdown import PAGES, ROOT, Block, blocks
+from running import RunningServer
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+WITH_EXAMPLES = sorted({block.page for block in BLOCKS if not is_left_alone(block)})
+LEAST_REASON = 10  # characters
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_examples_of_a_page_do_what_it_says(page: Path, server: RunningServer, tmp_path: Path) -> None:
+    reader = Reader(tmp_path, server.environ)
+
+    for block in blocks(page):
+        reader.follow(block)
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if is_left_alone(block)], ids=lambda block: f"{block.place} {block.note}"
+)
+def test_an_example_that_is_not_run_says_why(block: Block) -> None:
+    assert len(block.noted("not run")) >= LEAST_REASON
+
+
+def test_most_examples_are_run() -> None:
+    left_alone = sum(is_left_alone(block) for block in BLOCKS)
+
+    assert left_alone < len(BLOCKS) / 2
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "fits"),
+    [
+        ("ready  …\n", "ready  http://localhost:1\n", True),
+        ("a ... c", "a b\nb c", True),
+        ("a", "a \n", True),
+        ("a", "b", False),
+        ("a.c", "abc", False),
+        ("", "anything", False),
+    ],
+)
+def test_what_a_page_shows_is_compared_with_what_comes(expected: str, printed: str, fits: bool) -> None:  # noqa: FBT001
+    assert matches(expected, printed) is fits
