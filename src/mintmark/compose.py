@@ -97,8 +97,7 @@ def prepare_development_server(settings: Settings, folder: DataFolder) -> Develo
         http=f"http://{public}:{port_of(sockets.http)}",
         admin=f"http://{admin}:{port_of(sockets.admin)}",
     )
-    user_folder = Path(click.get_app_dir("mintmark"))
-    tls = make_tls_files(folder.certificates, user_folder, (public, *settings.tls_names), sources.now())
+    tls = make_tls_files(folder.certificates, _user_folder(), (public, *settings.tls_names), sources.now())
     asyncio.run(_fill(folder, settings, sources))
     return DevelopmentServer(
         settings=settings,
@@ -110,6 +109,12 @@ def prepare_development_server(settings: Settings, folder: DataFolder) -> Develo
         variables=variables(endpoints, tls),
         sources=sources,
     )
+
+
+def _user_folder() -> Path:
+    folder = Path(click.get_app_dir("mintmark"))
+    # XDG Base Directory specification: a variable that is empty or no absolute path counts as unset.
+    return folder if folder.is_absolute() else Path("~/.config/mintmark").expanduser()
 
 
 async def _fill(folder: DataFolder, settings: Settings, sources: Sources) -> None:

@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import msgspec
@@ -52,28 +52,36 @@ def hold(data: str, *, ephemeral: bool) -> Iterator[DataFolder]:
     Raises:
         StartRefused: another server holds it, or it cannot be made.
     """
-    path = Path(tempfile.mkdtemp(prefix="mintmark-")) if ephemeral else Path(data).absolute()
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.chmod(0o700)
-        (path / ".gitignore").write_text("*\n")
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StartRefused(
-            f"The data folder {path} cannot be used: {error.strerror}.",
-            "Choose another with --data, or use --ephemeral.",
-        ) from error
-    folder = DataFolder(path)
-    try:
-        _lock(lock, folder)
+    with _temporary() if ephemeral else nullcontext(Path(data).absolute()) as path:
         try:
-            yield folder
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.chmod(0o700)
+            if not (path / ".gitignore").exists():
+                (path / ".gitignore").write_text("*\n")
+            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartRefused(
+                f"The data folder {path} cannot be used: {error.strerror}.",
+                "Choose another with --data, or use --ephemeral.",
+            ) from error
+        folder = DataFolder(path)
+        try:
+            _lock(lock, folder)
+            try:
+                yield folder
+            finally:
+                folder.server_file.unlink(missing_ok=True)
         finally:
-            folder.server_file.unlink(missing_ok=True)
-            if ephemeral:
-                shutil.rmtree(path, ignore_errors=True)
+            os.close(lock)
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="mintmark-"))
+    try:
+        yield path
     finally:
-        os.close(lock)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _lock(descriptor: int, folder: DataFolder) -> None:

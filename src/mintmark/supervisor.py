@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
 
 from mintmark.errors import MintmarkError, StartRefused
@@ -42,19 +42,25 @@ class Supervisor:
         """
         try:
             for number in range(self._count):
-                self._fork(number)
+                if not self._stopping:
+                    self._fork(number)
             self._await_start()
         except BaseException:
             self.stop()
             raise
 
-    def run(self) -> None:
-        """Replaces workers that die, until a stop signal comes; then stops them, requests in flight finished.
+    def run(self, on_ready: Callable[[], None]) -> None:
+        """Starts the workers and replaces those that die, until a stop signal; then stops them, requests finished.
+
+        `on_ready` is called when each of them answers requests.
 
         Raises:
             StartRefused: workers die as soon as they start.
         """
         with _handling(STOP_SIGNALS, lambda _number, _frame: self._begin_stop()):
+            self.start()
+            if not self._stopping:
+                on_ready()
             while self._workers:
                 self._reap(*os.wait())
         self._check_failed_starts()
@@ -70,9 +76,7 @@ class Supervisor:
         Raises:
             OSError: the command cannot be started.
         """
-        child = os.posix_spawnp(
-            command[0], list(command), environ, setsigmask=(), setsigdef=(*PASSED_ON, signal.SIGPIPE, signal.SIGXFSZ)
-        )
+        child = 0
 
         def pass_on(number: int, _frame: FrameType | None) -> None:
             # The terminal has sent Ctrl-C and its like to the command too: not twice.
@@ -80,7 +84,11 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, number)
 
+        default = (*PASSED_ON, signal.SIGPIPE, signal.SIGXFSZ)
         with _handling(PASSED_ON, pass_on):
+            # Held back until it is known whom to pass them on to.
+            with _blocked(PASSED_ON):
+                child = os.posix_spawnp(command[0], list(command), environ, setsigmask=(), setsigdef=default)
             while True:
                 pid, status = os.wait()
                 if pid == child:
@@ -97,7 +105,7 @@ class Supervisor:
             self._reap(*os.wait())
 
     def _begin_stop(self) -> None:
-        if self._stopping:
+        if self._stopping and self._workers:
             self._signal_workers(signal.SIGKILL)  # Asked twice: at once, then.
             return
         self._stopping = True
@@ -125,7 +133,7 @@ class Supervisor:
         self._fork(number)
 
     def _await_start(self) -> None:
-        if not all(self._serves(pid) for pid in list(self._workers)):
+        if not all(self._serves(pid) for pid in list(self._workers)) and not self._stopping:
             raise StartRefused("A worker ended as it started; its message stands above.")
 
     def _serves(self, pid: int) -> bool:
@@ -143,18 +151,14 @@ class Supervisor:
 
     def _fork(self, number: int) -> None:
         ready, say_ready = os.pipe()
-        every_signal = signal.valid_signals()
         # A signal between fork and the worker's own handlers would find the parent's.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, every_signal)
-        try:
+        with _blocked(signal.valid_signals()) as mask:
             pid = os.fork()
             if pid == 0:
                 self._be_worker(number, say_ready, mask)
             self._workers[pid] = number
             self._ready[pid] = ready
             os.close(say_ready)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _be_worker(self, number: int, say_ready: int, mask: set[signal.Signals | int]) -> None:
         status = 1
@@ -184,6 +188,16 @@ def _handling(signals: Sequence[signal.Signals], handler: Callable[[int, FrameTy
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+@contextlib.contextmanager
+def _blocked(signals: Iterable[signal.Signals | int]) -> Iterator[set[signal.Signals | int]]:
+    """Holds signals back meanwhile; gives the mask that was."""
+    mask: set[signal.Signals | int] = set(signal.pthread_sigmask(signal.SIG_BLOCK, signals))
+    try:
+        yield mask
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _in_foreground() -> bool:

@@ -19,6 +19,7 @@ from mintmark.web.problems import envelope
 
 KEEP_ALIVE = 75  # seconds; longer than common clients keep an idle connection, so that they close first
 GRACE = 10  # seconds that requests in flight have to finish
+GOODBYE = 1  # seconds that a closed connection has to end properly when the server stops
 LAST_RESORT = GRACE + 2  # seconds after which a worker ends whatever it does
 
 
@@ -95,6 +96,22 @@ class _Server(uvicorn.Server):
 
 class _Protocol(HttpToolsProtocol):
     """Answers what is no HTTP in the envelope of everything else."""
+
+    is_stopping = False
+
+    def shutdown(self) -> None:
+        """Stops without waiting for an idle client to answer TLS's goodbye: it may have gone to sleep."""
+        super().shutdown()
+        self.is_stopping = True
+        self._hang_up_soon()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._hang_up_soon()
+
+    def _hang_up_soon(self) -> None:
+        if self.is_stopping and self.transport.is_closing():
+            self.loop.call_later(GOODBYE, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
         body = envelope("BadRequest", msg)

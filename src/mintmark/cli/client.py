@@ -33,11 +33,15 @@ class AdminClient:
         Raises:
             ServerNotFound: it is not such an address.
         """
-        parts = urlsplit(endpoint)
-        if parts.scheme != "http" or not parts.hostname:
+        try:
+            parts = urlsplit(endpoint)
+            scheme, host, port = parts.scheme, parts.hostname, parts.port
+        except ValueError:
+            scheme, host, port = "", None, None
+        if scheme != "http" or not host:
             raise ServerNotFound(f"'{endpoint}' is not an address such as http://localhost:12090.")
         self.endpoint = endpoint
-        self._host, self._port = parts.hostname, parts.port
+        self._host, self._port = host, port
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Status and JSON (or text) of an answer.

@@ -1,5 +1,6 @@
 """`mintmark dev`, `mintmark exec`, `mintmark health`."""
 
+import errno
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from mintmark import __version__
 from mintmark.cli.client import data_option, endpoint_option, find_server, json_option
 from mintmark.cli.output import NO, OK, print_json, print_rows, print_variables
 
-NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells say it
+NOT_FOUND, NOT_EXECUTABLE, SIGNALLED = 127, 126, 128  # as shells say it; the last plus the signal's number
 
 _STARTED = perf_counter()
 _Command = Callable[..., Any]
@@ -69,16 +70,7 @@ def dev(**flags: Any) -> None:
             print_variables(server.variables)
             sys.stdout.flush()
         server.folder.announce(server.variables)
-        supervisor.start()
-        if sys.stdout.isatty():
-            _print_banner(server)
-        if server.settings.host not in ("localhost", "127.0.0.1", "::1"):
-            click.echo(
-                click.style("Warning: ", fg="yellow", bold=True)
-                + f"listening on {server.settings.host} with the published access key: open to all who reach it.",
-                err=True,
-            )
-        supervisor.run()
+        supervisor.run(lambda: _welcome(server))
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -98,10 +90,11 @@ def exec_(command: tuple[str, ...], **flags: Any) -> None:
         supervisor.start()
         try:
             status = supervisor.run_command(command, {**os.environ, **server.variables})
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: an empty name, or one with a NUL in it
             supervisor.stop()
-            click.echo(f"mintmark exec: {command[0]}: {error.strerror}", err=True)
-            status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            reason = error.strerror if isinstance(error, OSError) else os.strerror(errno.ENOENT)
+            click.echo(f"mintmark exec: {command[0]}: {reason}", err=True)
+            status = NOT_EXECUTABLE if isinstance(error, PermissionError) else NOT_FOUND
     sys.exit(status)
 
 
@@ -114,10 +107,11 @@ def health(admin_endpoint: str | None, data: str, as_json: bool) -> None:  # noq
     client = find_server(admin_endpoint, data)
     status, text = client.ask("GET", "/_mintmark/ready")
     ready = status == 200  # noqa: PLR2004  the probe's yes
+    text = str(text).strip() if status in (200, 503) else f"not ready: no admin listener answers here (status {status})"
     if as_json:
         print_json({"ready": ready, "adminEndpoint": client.endpoint})
     else:
-        click.echo(f"{click.style(str(text).strip(), fg='green' if ready else 'red')}  {client.endpoint}")
+        click.echo(f"{click.style(text, fg='green' if ready else 'red')}  {client.endpoint}")
     sys.exit(OK if ready else NO)
 
 
@@ -127,11 +121,23 @@ def _prepare(flags: dict[str, Any], stack: ExitStack) -> Any:
     from mintmark.data_folder import hold
     from mintmark.settings import load
 
-    # Until the supervisor takes over, SIGTERM shall clean up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(OK))
+    # Until the supervisor takes over, these shall clean up as Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: sys.exit(SIGNALLED + number))
     settings = load({name: value or None if value == () else value for name, value in flags.items()}, os.environ)
     folder = stack.enter_context(hold(settings.data, ephemeral=settings.ephemeral))
     return prepare_development_server(settings, folder)
+
+
+def _welcome(server: Any) -> None:
+    if sys.stdout.isatty():
+        _print_banner(server)
+    if server.settings.host not in ("localhost", "127.0.0.1", "::1"):
+        click.echo(
+            click.style("Warning: ", fg="yellow", bold=True)
+            + f"listening on {server.settings.host} with the published access key: open to all who reach it.",
+            err=True,
+        )
 
 
 def _print_banner(server: Any) -> None:

@@ -8,7 +8,7 @@ import click
 
 from mintmark.cli.client import data_option, endpoint_option, find_server, json_option
 from mintmark.cli.output import NO, OK, duration, print_json, print_rows
-from mintmark.errors import ServerNotFound
+from mintmark.errors import InvalidToken, ServerNotFound
 from mintmark.jose import decode_unverified
 from mintmark.sources import system
 
@@ -34,13 +34,20 @@ def show(token: str, admin_endpoint: str | None, data: str, as_json: bool) -> No
     try:
         status = find_server(admin_endpoint, data).require("POST", "/_mintmark/introspect", {"token": text})
     except ServerNotFound as not_found:
-        header, claims = decode_unverified(text)
-        status = {"active": False, "reason": f"Not checked. {not_found.message}", "header": header, "claims": claims}
+        status = _unchecked(text, not_found)
     if as_json:
         print_json(status)
     else:
         _print(status, system().now() // 1000)
     sys.exit(OK if status["active"] else NO)
+
+
+def _unchecked(token: str, not_found: ServerNotFound) -> dict[str, Any]:
+    try:
+        header, claims = decode_unverified(token)
+    except InvalidToken as invalid:
+        return {"active": False, "reason": invalid.message, "header": {}, "claims": {}}
+    return {"active": False, "reason": f"Not checked. {not_found.message}", "header": header, "claims": claims}
 
 
 def _print(status: dict[str, Any], now: int) -> None:
