@@ -64,7 +64,7 @@ def dev(**flags: Any) -> None:
     Not for production: the access key is published.
     """
     with ExitStack() as stack:
-        server = _prepare(flags, stack)
+        server = _prepare(flags, stack, lambda _signal: OK)
         supervisor = server.supervisor()
         if not sys.stdout.isatty():
             print_variables(server.variables)
@@ -84,7 +84,7 @@ def exec_(command: tuple[str, ...], **flags: Any) -> None:
     """
     apart = {"https_port": 0, "http_port": 0, "admin_port": 0, "ephemeral": True, "quiet": True, "host": "localhost"}
     with ExitStack() as stack:
-        server = _prepare({**flags, **apart, "admin_host": "localhost"}, stack)
+        server = _prepare({**flags, **apart, "admin_host": "localhost"}, stack, lambda number: SIGNALLED + number)
         supervisor = server.supervisor()
         server.folder.announce(server.variables)
         supervisor.start()
@@ -115,7 +115,7 @@ def health(admin_endpoint: str | None, data: str, as_json: bool) -> None:  # noq
     sys.exit(OK if ready else NO)
 
 
-def _prepare(flags: dict[str, Any], stack: ExitStack) -> Any:
+def _prepare(flags: dict[str, Any], stack: ExitStack, status_of: Callable[[int], int]) -> Any:
     # Imported here: the other commands start without the server.
     from mintmark.compose import prepare_development_server
     from mintmark.data_folder import hold
@@ -123,7 +123,7 @@ def _prepare(flags: dict[str, Any], stack: ExitStack) -> Any:
 
     # Until the supervisor takes over, these shall clean up as Ctrl-C does.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _frame: sys.exit(SIGNALLED + number))
+        signal.signal(number, lambda number, _frame: sys.exit(status_of(number)))
     settings = load({name: value or None if value == () else value for name, value in flags.items()}, os.environ)
     folder = stack.enter_context(hold(settings.data, ephemeral=settings.ephemeral))
     return prepare_development_server(settings, folder)
