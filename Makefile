@@ -26,7 +26,9 @@ format: dev-env  ## format, and fix what the linter can fix by itself
 bench: dev-env  ## measure Create beside other servers (needs wrk); ARGS are its flags
 	.venv/bin/python -m bench.run $(ARGS)
 
-test-all: check test  ## check, test, and what CI runs besides
+test-all: check test  ## check, test, the long races, a real browser and a full disk: what CI runs
+	MINTMARK_RACE_ROUNDS=10000 .venv/bin/pytest --numprocesses auto tests/service/test_races.py
+	.venv/bin/pytest -m "browser or root"
 
 lock: run-env  ## pin the dependencies of pyproject.toml in requirements/; ARGS=--upgrade for the newest
 	scripts/lock $(ARGS)

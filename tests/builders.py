@@ -8,9 +8,12 @@ from collections.abc import Iterable
 from email.utils import formatdate
 
 from mintmark.development import DEVELOPMENT_KEYS, DEVELOPMENT_RESOURCE
+from mintmark.jose import Sealer
 from mintmark.model import Identity, new_suffix
 from mintmark.sources import Sources
 
+ISSUER = "https://localhost:12443"
+SEALER = Sealer(bytes(32))
 NOON = 1_795_435_200_000  # 2026-11-23 12:00:00 UTC, in milliseconds
 
 

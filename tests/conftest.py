@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from builders import FakeClock, counted_sources
+from builders import ISSUER, SEALER, FakeClock, counted_sources
 from mintmark.compose import fill_store, open_service
-from mintmark.jose import Sealer
 from mintmark.service import Service
+from mintmark.shared import SharedWords
 from mintmark.sources import Sources
 from mintmark.store.sqlite import SqliteStore
 from running import RunningServer, running_server
+
+pytest_plugins = ("compat.support_matrix",)
 
 
 @pytest.fixture
@@ -48,8 +50,13 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 
 @pytest.fixture
-async def service(store: SqliteStore, sources: Sources) -> Service:
+async def service(store: SqliteStore, sources: Sources, words: SharedWords) -> Service:
     """The service of `mintmark dev`, on that store and the clock that stands still."""
-    sealer = Sealer(bytes(32))
-    await fill_store(store, sealer, "ES256", sources)
-    return await open_service(store, sealer, "ES256", "https://localhost:12443", sources)
+    await fill_store(store, SEALER, "ES256", sources)
+    return await open_service(store, SEALER, "ES256", ISSUER, sources, words)
+
+
+@pytest.fixture
+def words() -> SharedWords:
+    """The numbers that the workers of one server share."""
+    return SharedWords()

@@ -109,14 +109,15 @@ def new_certificate(authority: Issued, names: Sequence[Name], now: int) -> Issue
     return _issued(certificate, key)
 
 
-def outlives_certificate(authority: Issued, now: int) -> bool:
-    """Whether `authority` can be read and will still hold when a certificate made `now` ends."""
+def is_usable(authority: Issued, now: int) -> bool:
+    """Whether `authority` can be read, is whole, and holds from `now` until a certificate made now ends."""
     try:
-        ends = x509.load_pem_x509_certificate(authority.certificate).not_valid_after_utc
-        _load_key(authority)
+        certificate, key = x509.load_pem_x509_certificate(authority.certificate), _load_key(authority)
     except ValueError:
         return False
-    return ends > datetime.fromtimestamp(now / 1000, tz=UTC) + CERTIFICATE_LIFE
+    moment = datetime.fromtimestamp(now / 1000, tz=UTC)
+    holds = certificate.not_valid_before_utc <= moment < certificate.not_valid_after_utc - CERTIFICATE_LIFE
+    return holds and certificate.public_key() == key.public_key()
 
 
 def _builder(

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,7 +15,7 @@ from mintmark.errors import StartRefused
 from mintmark.jose import KEY_ENCRYPTION_KEY_BYTES
 from mintmark.model import Secret
 
-SERVER_FILE = "server.json"
+SERVER_FILE, LOCK_FILE = "server.json", "lock"
 
 
 class DataFolder:
@@ -54,11 +55,8 @@ def hold(data: str, *, ephemeral: bool) -> Iterator[DataFolder]:
     """
     with _temporary() if ephemeral else nullcontext(Path(data).absolute()) as path:
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.chmod(0o700)
-            if not (path / ".gitignore").exists():
-                (path / ".gitignore").write_text("*\n")
-            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            _make(path)
+            lock = os.open(path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StartRefused(
                 f"The data folder {path} cannot be used: {error.strerror}.",
@@ -67,6 +65,8 @@ def hold(data: str, *, ephemeral: bool) -> Iterator[DataFolder]:
         folder = DataFolder(path)
         try:
             _lock(lock, folder)
+            for part in path.glob("*.part"):  # left by a server that was killed as it wrote
+                part.unlink(missing_ok=True)
             try:
                 yield folder
             finally:
@@ -75,10 +75,25 @@ def hold(data: str, *, ephemeral: bool) -> Iterator[DataFolder]:
             os.close(lock)
 
 
+def _make(path: Path) -> None:
+    """Makes the folder, private and unseen by git, unless it is ours already; never touches one that is not."""
+    if path.is_dir() and any(path.iterdir()):
+        if not (path / LOCK_FILE).exists():
+            raise StartRefused(
+                f"The folder {path} is not empty and holds no data of Mintmark.",
+                "Choose a folder of its own with --data, such as --data .mintmark.",
+            )
+        return
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+    (path / ".gitignore").write_text("*\n")
+
+
 @contextmanager
 def _temporary() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="mintmark-"))
-    try:
+    path = Path(tempfile.gettempdir(), f"mintmark-{os.getpid()}-{time.monotonic_ns():x}")
+    try:  # Made inside: a signal may come at any moment, and nothing shall stay.
+        path.mkdir(mode=0o700)
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)

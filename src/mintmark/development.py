@@ -15,9 +15,9 @@ from mintmark.certificates import (
     Name,
     alternative_name,
     is_local,
+    is_usable,
     new_authority,
     new_certificate,
-    outlives_certificate,
 )
 from mintmark.data_folder import write_private
 from mintmark.model import AccessKey, Resource, Secret
@@ -55,14 +55,29 @@ class TlsFiles(Struct, frozen=True):
     bundle: Path
 
 
-def make_tls_files(folder: Path, user_folder: Path, names: Sequence[str], now: int) -> TlsFiles:
+class OwnRoots(Struct, frozen=True):
+    """Certificate files that programs of this user trust already, such as a company's own authority.
+
+    Attributes:
+        replaced: named by variables that replace a program's roots.
+        added: named by variables that add to them.
+    """
+
+    replaced: Sequence[Path] = ()
+    added: Sequence[Path] = ()
+
+
+def make_tls_files(
+    folder: Path, user_folder: Path | None, names: Sequence[str], now: int, own_roots: OwnRoots | None = None
+) -> TlsFiles:
     """A new certificate in `folder`, signed by the user's own authority where that may sign for all of `names`.
 
     Args:
         folder: where the files go.
-        user_folder: where the user's authority is kept.
+        user_folder: where the user's authority is kept; None for nowhere.
         names: host names and addresses besides the usual ones.
         now: milliseconds since 1970-01-01 00:00 UTC.
+        own_roots: what programs here trust already.
 
     Raises:
         StartRefused: one of the names is no host name.
@@ -74,18 +89,24 @@ def make_tls_files(folder: Path, user_folder: Path, names: Sequence[str], now: i
     files = TlsFiles(*(folder / name for name in ("server.pem", "server-key.pem", "ca.pem", "ca-bundle.pem")))
     write_private(files.private_key, server.private_key)
     write_private(files.certificate, server.certificate)
-    write_private(files.authority, authority.certificate)
-    write_private(files.bundle, Path(certifi.where()).read_bytes() + b"\n" + authority.certificate)
+    own = own_roots or OwnRoots()
+    write_private(files.authority, _joined(authority, own.added))
+    write_private(files.bundle, _joined(authority, [Path(certifi.where()), *own.replaced]))
     return files
 
 
-def _authority(user_folder: Path, foreign: Sequence[Name], now: int) -> Issued:
+def _joined(authority: Issued, roots: Sequence[Path]) -> bytes:
+    # Ours first: some tools read the first certificate of a file only.
+    return b"\n".join([authority.certificate, *(path.read_bytes() for path in roots)])
+
+
+def _authority(user_folder: Path | None, foreign: Sequence[Name], now: int) -> Issued:
     """One authority for each user; names that it may not sign for get one of their own, kept nowhere."""
-    if foreign:
+    if foreign or user_folder is None:
         return new_authority(now, foreign)
     try:
         return _user_authority(user_folder, now)
-    except OSError:  # No home, or one that cannot be written: as in some containers.
+    except OSError:  # A home that cannot be written.
         return new_authority(now)
 
 
@@ -97,7 +118,7 @@ def _user_authority(folder: Path, now: int) -> Issued:
         fcntl.flock(lock, fcntl.LOCK_EX)  # Two first starts at once shall not make two authorities.
         if certificate.exists() and private_key.exists():
             kept = Issued(certificate.read_bytes(), Secret(private_key.read_bytes()))
-            if outlives_certificate(kept, now):
+            if is_usable(kept, now):
                 return kept
         made = new_authority(now)
         write_private(private_key, made.private_key)
@@ -115,11 +136,11 @@ class Endpoints(Struct, frozen=True):
     admin: str
 
 
-def variables(endpoints: Endpoints, tls: TlsFiles) -> dict[str, str]:
+def variables(endpoints: Endpoints, access_key: bytes, tls: TlsFiles) -> dict[str, str]:
     """What a program needs in its environment to reach the server: names that SDKs and their HTTP clients read."""
-    access_key = base64.b64encode(DEVELOPMENT_KEYS[0]).decode()
+    connection_string = f"endpoint={endpoints.https}/;accesskey={base64.b64encode(access_key).decode()}"
     return {
-        "COMMUNICATION_SERVICES_CONNECTION_STRING": f"endpoint={endpoints.https}/;accesskey={access_key}",
+        "COMMUNICATION_SERVICES_CONNECTION_STRING": connection_string,
         "REQUESTS_CA_BUNDLE": str(tls.bundle),
         "SSL_CERT_FILE": str(tls.bundle),
         "NODE_EXTRA_CA_CERTS": str(tls.authority),

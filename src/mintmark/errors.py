@@ -82,6 +82,22 @@ class Denied(RequestRefused):
         self.explanation = explanation
 
 
+class IdentityNotFound(RequestRefused):
+    """Provided identity doesn't exist."""
+
+
+class IdentityNotOwned(RequestRefused):
+    """Provided identity doesn't belong to the resource."""
+
+
+class ResourceNotFound(RequestRefused):
+    """There is no resource of that id or name."""
+
+
+class ResourceExists(RequestRefused):
+    """A resource with that id, name or host name exists already."""
+
+
 class RouteNotFound(RequestRefused):
     """There is nothing at this path."""
 
@@ -112,8 +128,15 @@ class UnsupportedMediaType(RequestRefused):
 
 
 class ForeignOrigin(RequestRefused):
-    """The admin listener answers pages and programs of this machine only."""
+    """The admin listener answers under its own names only, and to its own pages."""
 
 
 class StoreUnavailable(RequestRefused):
-    """The store cannot be reached or written to just now; it is not known whether the change was kept. Try again."""
+    """The store cannot be reached or written to just now; it is not known whether the change was kept. Try again.
+
+    `reason` is the engine's own word, for the log.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__()
+        self.reason = reason

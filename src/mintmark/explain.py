@@ -7,6 +7,7 @@ mistakes are tried one by one; the one that reproduces the signature is named. N
 import base64
 import hashlib
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from urllib.parse import quote, unquote_to_bytes
 
 from mintmark.errors import Denied
@@ -17,6 +18,7 @@ from mintmark.request_signature import (
     SignedRequest,
     content_hash,
     read_proof,
+    readings,
     sign,
     string_to_sign,
 )
@@ -41,16 +43,15 @@ def explain(request: SignedRequest, reason: str, keys: Sequence[AccessKey], now:
     except Denied:
         return texts
     expected = string_to_sign(request.method, request.target, proof.values)
-    texts.append(("StringToSign", expected.decode("latin-1")))
-    texts.append(("Differs", difference(proof, expected, keys)))
-    return texts
+    found = ("Differs", difference(proof, expected, keys))
+    return [texts[0], found, *texts[1:], ("StringToSign", expected.decode("latin-1"))]
 
 
 def difference(proof: Proof, expected: bytes, keys: Sequence[AccessKey]) -> str:
     """Which part of what was signed differs from what arrived, as far as it can be found out."""
-    aid = dict(proof.request.headers).get(_JAVA_AID)
-    if aid is not None:
-        return _compare(aid, expected)
+    account = dict(proof.request.headers).get(_JAVA_AID)
+    if account is not None:
+        return _compare(account, expected, proof)
     secrets: list[bytes] = [key.secret for key in keys]
     for what, text in _usual_mistakes(proof):
         if any(sign(text, secret) == proof.signature for secret in secrets):
@@ -63,19 +64,20 @@ def difference(proof: Proof, expected: bytes, keys: Sequence[AccessKey]) -> str:
     )
 
 
-def _compare(aid: bytes, expected: bytes) -> str:
-    """What the client says it signed against what arrived, line by line."""
+def _compare(account: bytes, expected: bytes, proof: Proof) -> str:
+    """What the client says it signed against what arrived, part by part."""
     try:
-        signed = base64.b64decode(aid)
+        signed = base64.b64decode(account)
     except ValueError:
         return "The header x-ms-hmac-string-to-sign-base64 is not base64."
-    for part, theirs, ours in zip(
-        ("method", "target", "signed headers"), signed.split(b"\n", 2), expected.split(b"\n", 2), strict=False
-    ):
-        if theirs != ours:
-            signed_part, received = theirs.decode("latin-1"), ours.decode("latin-1")
+    if signed in readings(proof):
+        return "The access key: the text that the client says it signed is the text that arrived."
+    parts = ("method", "target", "signed headers")
+    theirs, ours = (text.decode("latin-1").split("\n", 2) for text in (signed, expected))
+    for part, signed_part, received in zip_longest(parts, theirs, ours, fillvalue=""):
+        if signed_part != received:
             return f"The {part}: the client signed '{signed_part}', the server received '{received}'."
-    return "The access key: the text that the client says it signed is the text that arrived."
+    raise AssertionError("texts that differ have a part that differs")
 
 
 def _usual_mistakes(proof: Proof) -> Iterator[tuple[str, bytes]]:

@@ -120,7 +120,7 @@ def decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
             msgspec.json.decode(base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True))
             for part in parts[:2]
         )
-    except ValueError as error:  # msgspec's and base64's errors are ValueErrors
+    except (ValueError, RecursionError) as error:  # msgspec's and base64's errors are ValueErrors
         raise InvalidToken("The token's header and payload are not JSON in base64url.") from error
     if not isinstance(header, dict) or not isinstance(claims, dict):
         raise InvalidToken("The token's header and payload are not JSON objects.")

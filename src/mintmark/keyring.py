@@ -23,7 +23,7 @@ class Keyring:
         current = next((key for key in newest_first if key.algorithm == algorithm), None)
         if current is None:
             raise StartRefused(f"There is no {algorithm} signing key in the store.")
-        self.algorithm: SigningAlgorithm = algorithm
+        self.algorithms = list(dict.fromkeys((algorithm, *(key.algorithm for key in newest_first))))
         self.signer: Signer = load_signer(current.kid, sealer.unseal(current.sealed, seal_place(current.kid)))
         self.public_jwks: list[dict[str, Any]] = [msgspec.json.decode(key.public_jwk) for key in newest_first]
         self.jwks_json = msgspec.json.encode({"keys": self.public_jwks})

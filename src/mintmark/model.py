@@ -3,6 +3,7 @@
 Times are milliseconds since 1970-01-01 00:00 UTC unless the name says otherwise.
 """
 
+import re
 from typing import Literal
 
 from msgspec import Struct
@@ -13,6 +14,10 @@ KeySlot = Literal["primary", "secondary"]
 # ACS suffixes begin with the milliseconds since then (contract section 2); it keeps inserts local in the index.
 SUFFIX_EPOCH = 1_577_865_600_000  # 2020-01-01 08:00 UTC
 SUFFIX_RANDOM_BYTES = 8
+
+_GUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_IDENTITY_ID = re.compile(f"8:acs:({_GUID})_({_GUID})")
+GUID = re.compile(_GUID)
 
 
 class Secret(bytes):
@@ -31,13 +36,15 @@ class Resource(Struct, frozen=True):
 
     Attributes:
         id: a GUID in lower case, part of every identity id.
-        name: for people.
+        name: for people; no two resources have the same.
         region: the `rgn` and `resourceLocation` of its tokens.
+        hosts: host names, without port, under which requests are for it alone.
     """
 
     id: str
     name: str
     region: str
+    hosts: tuple[str, ...] = ()
 
 
 class AccessKey(Struct, frozen=True):
@@ -104,6 +111,8 @@ class Identity(Struct, frozen=True):
         created_at: when it was made.
         last_issued_at: when a token was last issued for it; None for never.
         generation: how often its tokens were revoked.
+        custom_id: the name that its owner gave it; None for none.
+        deleted_at: when it was deleted; None while it exists.
     """
 
     resource_id: str
@@ -111,6 +120,8 @@ class Identity(Struct, frozen=True):
     created_at: int
     last_issued_at: int | None = None
     generation: int = 0
+    custom_id: str | None = None
+    deleted_at: int | None = None
 
     @property
     def id(self) -> str:
@@ -123,6 +134,12 @@ class AccessToken(Struct, frozen=True):
 
     token: str
     expires_at_seconds: int
+
+
+def parse_identity_id(text: str) -> tuple[str, bytes] | None:
+    """The resource id and the suffix of an identity's id; None where it is not of the form `8:acs:{guid}_{guid}`."""
+    match = _IDENTITY_ID.fullmatch(text)
+    return (match[1], bytes.fromhex(match[2].replace("-", ""))) if match else None
 
 
 def guid(data: bytes) -> str:

@@ -1,7 +1,7 @@
 r"""HMAC-SHA256 request authentication as the Azure SDKs do it (contract section 3). Pure: no clock, no store.
 
 What is signed: `METHOD \n target \n` and the values of the signed headers joined by `;`, over the target and the Host
-header exactly as received. Two habits of real SDKs need a second reading of the same request; `readings` has them.
+header exactly as received. Three habits of real SDKs need another reading of the same request; `readings` has them.
 """
 
 import base64
@@ -146,16 +146,13 @@ def readings(proof: Proof) -> Iterator[bytes]:
     Python up to 1.3.1 over plain HTTP leaves out the target's leading slash; Python's constructor given an endpoint
     with a trailing slash signs `host/`; Java signs the host without its port (contract section 3.3).
     """
-    request, host = proof.request, proof.host
-    hosts = (
-        host,
-        host.partition(b":")[0] if not host.startswith(b"[") else host.partition(b"]")[0] + b"]",
-        host + b"/",
-    )
-    for target in (request.target, request.target[1:]):
-        for reading in hosts:
-            values = (*proof.values[: proof.host_at], reading, *proof.values[proof.host_at + 1 :])
-            yield string_to_sign(request.method, target, values)
+    method, target, host = proof.request.method, proof.request.target, proof.host
+    yield string_to_sign(method, target, proof.values)
+    without_port = host.partition(b"]")[0] + b"]" if host.startswith(b"[") else host.partition(b":")[0]
+    for other_target in (target, target[1:]):
+        for other_host in (host, without_port, host + b"/"):
+            values = (*proof.values[: proof.host_at], other_host, *proof.values[proof.host_at + 1 :])
+            yield string_to_sign(method, other_target, values)
 
 
 def string_to_sign(method: str, target: bytes, values: Sequence[bytes]) -> bytes:

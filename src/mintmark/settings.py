@@ -11,10 +11,10 @@ from mintmark.model import SigningAlgorithm
 
 PREFIX = "MINTMARK_"
 
-Port = Annotated[int, Meta(ge=0, le=65535, description="port")]
+Port = Annotated[int, Meta(ge=0, le=65535)]
 Workers = Annotated[int, Meta(ge=1, le=64)]
 # Without the characters that a claim must not have: clients read it with plain base64 (contract section 4).
-Issuer = Annotated[str, Meta(pattern=r"^$|^https?://[!-;=@-}]+$")]
+Issuer = Annotated[str, Meta(pattern=r"^(?:https?://[!-;=@-}]*[!-.0-;=@-}])?\Z")]
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -33,6 +33,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         issuer: the `iss` of tokens; empty for `https://localhost:` and the HTTPS port.
         tls_names: names and addresses that the certificate is for, besides the usual ones.
         quiet: print no line for each request.
+        strict_versions: refuse api-versions later than all known, instead of serving them as the newest.
     """
 
     host: str = "localhost"
@@ -47,6 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     issuer: Issuer = ""
     tls_names: tuple[str, ...] = ()
     quiet: bool = False
+    strict_versions: bool = False
 
 
 _ALLOWED = {
@@ -55,9 +57,10 @@ _ALLOWED = {
     "admin_port": "a port from 0 to 65535",
     "ephemeral": "true or false",
     "quiet": "true or false",
+    "strict_versions": "true or false",
     "workers": "a number from 1 to 64",
     "signing_algorithm": "ES256 or RS256",
-    "issuer": "an address that begins with https:// or http://, without '?', '<', '>' or '~'",
+    "issuer": "an address that begins with https:// or http://, without '?', '<', '>' or '~' and no slash at its end",
 }
 
 
@@ -84,9 +87,13 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
             values[field.name] = msgspec.convert(value, field.type, strict=False)
         except msgspec.ValidationError:
             complaints.append(f"{source} is '{value}', but must be {_ALLOWED.get(field.name, 'text')}.")
-    if complaints:
-        raise StartRefused("\n".join(complaints))
-    return Settings(**values)
+    if not complaints:
+        settings = Settings(**values)
+        ports = [port for port in (settings.https_port, settings.http_port, settings.admin_port) if port]
+        if len(set(ports)) == len(ports):
+            return settings
+        complaints.append("--https-port, --http-port and --admin-port must differ from one another.")
+    raise StartRefused("\n".join(complaints))
 
 
 def _from_text(text: str, default: object) -> object:

@@ -1,6 +1,7 @@
 """Listening sockets, bound once by the parent: without SO_REUSEPORT, so that a taken port is noticed."""
 
 import errno
+import ipaddress
 import socket
 
 from mintmark.errors import StartRefused
@@ -35,6 +36,14 @@ def port_of(sockets: list[socket.socket]) -> int:
     """The port that `listen` chose."""
     port: int = sockets[0].getsockname()[1]
     return port
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach a listener on `host`."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def reachable_name(host: str) -> str:

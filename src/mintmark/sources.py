@@ -1,4 +1,7 @@
-"""Where time and chance come from: the only module that asks for them, so that tests can step and count them."""
+"""Where time and chance come from, so that tests can step and count them.
+
+Only the crypto library has chance of its own, for keys and serial numbers.
+"""
 
 import os
 import time

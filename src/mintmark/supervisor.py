@@ -1,22 +1,25 @@
 """The parent process: starts workers, replaces those that die, stops all of them, and takes none of the traffic.
 
-The parent keeps no event loop, no thread and no database connection, so that it can fork at any time.
+The parent keeps no event loop, no thread and no database connection, so that it can fork at any time. It waits for
+signals and for what workers say in one place, `_step`; a signal is a byte in a pipe there, so that none is missed.
 """
 
 import contextlib
 import os
+import select
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import FrameType
 
 from mintmark.errors import MintmarkError, StartRefused
 from mintmark.worker import LAST_RESORT
 
 MAX_FAILED_STARTS = 3  # in a row
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+PASSED_ON = (*STOP_SIGNALS, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALLED = 128  # plus the signal's number: the exit status by which shells say so
 
 # Runs in a worker: its number, the pipe that tells of the parent's end, the pipe to say that it serves.
 WorkerMain = Callable[[int, int, int], None]
@@ -29,25 +32,14 @@ class Supervisor:
         self._worker_main = worker_main
         self._count = count
         self._alive, self._parent_end = os.pipe()
-        self._workers: dict[int, int] = {}
-        self._ready: dict[int, int] = {}
+        self._heard, self._wake = os.pipe()
+        os.set_blocking(self._heard, False)
+        os.set_blocking(self._wake, False)
+        self._workers: dict[int, int] = {}  # numbers by process
+        self._starting: dict[int, int] = {}  # pipes to hear that a worker serves, by process
+        self._ended: dict[int, int] = {}  # how other children ended, by process
         self._failed_starts = 0
-        self._stopping = False
-
-    def start(self) -> None:
-        """Starts all workers and waits until each answers requests.
-
-        Raises:
-            StartRefused: one ended before.
-        """
-        try:
-            for number in range(self._count):
-                if not self._stopping:
-                    self._fork(number)
-            self._await_start()
-        except BaseException:
-            self.stop()
-            raise
+        self._killing_at: float | None = None  # set as soon as the workers are told to stop
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Starts the workers and replaces those that die, until a stop signal; then stops them, requests finished.
@@ -57,12 +49,11 @@ class Supervisor:
         Raises:
             StartRefused: workers die as soon as they start.
         """
-        with _handling(STOP_SIGNALS, lambda _number, _frame: self._begin_stop()):
-            self.start()
-            if not self._stopping:
+        with self._hearing(STOP_SIGNALS):
+            if self._start(self._stop_on):
                 on_ready()
             while self._workers:
-                self._reap(*os.wait())
+                self._step(self._stop_on)
         self._check_failed_starts()
 
     def run_command(self, command: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -71,100 +62,153 @@ class Supervisor:
         Signals go through to the command; its standard streams are this process's own.
 
         Returns:
-            The command's exit status; 128 and the signal's number if a signal ended it.
+            The command's exit status; 128 and the signal's number if a signal ended it or came before it.
 
         Raises:
             OSError: the command cannot be started.
+            ValueError: its name is empty or has a NUL in it.
+            StartRefused: workers die as soon as they start.
         """
-        child = 0
+        with self._hearing(PASSED_ON):
+            try:
+                status = self._run_beside(command, environ)
+            finally:
+                self._begin_stop()
+                while self._workers:
+                    self._step(self._stop_on)
+        self._check_failed_starts()
+        return status
 
-        def pass_on(number: int, _frame: FrameType | None) -> None:
+    def _run_beside(self, command: Sequence[str], environ: Mapping[str, str]) -> int:
+        early: list[int] = []
+        if not self._start(early.append, lambda: bool(early)):
+            return SIGNALLED + early[0] if early else 1
+        child = os.posix_spawnp(
+            command[0], list(command), environ, setsigmask=(), setsigdef=(*PASSED_ON, signal.SIGPIPE, signal.SIGXFSZ)
+        )
+
+        def pass_on(number: int) -> None:
             # The terminal has sent Ctrl-C and its like to the command too: not twice.
             if not (number in (signal.SIGINT, signal.SIGQUIT) and _in_foreground()):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, number)
 
-        default = (*PASSED_ON, signal.SIGPIPE, signal.SIGXFSZ)
-        with _handling(PASSED_ON, pass_on):
-            # Held back until it is known whom to pass them on to.
-            with _blocked(PASSED_ON):
-                child = os.posix_spawnp(command[0], list(command), environ, setsigmask=(), setsigdef=default)
-            while True:
-                pid, status = os.wait()
-                if pid == child:
-                    break
-                self._reap(pid, status)
-            self.stop()
-        code = os.waitstatus_to_exitcode(status)
-        return code if code >= 0 else 128 - code
+        while child not in self._ended:
+            self._step(pass_on)
+        code = os.waitstatus_to_exitcode(self._ended[child])
+        return code if code >= 0 else SIGNALLED - code
 
-    def stop(self) -> None:
-        """Stops all workers and waits for their end."""
-        self._begin_stop()
-        while self._workers:
-            self._reap(*os.wait())
+    def _start(self, on_signal: Callable[[int], None], given_up: Callable[[], bool] = bool) -> bool:
+        """Starts all workers and waits until each answers requests; False if that was given up."""
+        for number in range(self._count):
+            self._fork(number)
+        while self._starting and not self._stopping and not given_up():
+            self._step(on_signal)
+        return not self._stopping and not given_up()
 
-    def _begin_stop(self) -> None:
-        if self._stopping and self._workers:
-            self._signal_workers(signal.SIGKILL)  # Asked twice: at once, then.
-            return
-        self._stopping = True
-        self._signal_workers(signal.SIGTERM)
-        signal.signal(signal.SIGALRM, lambda _number, _frame: self._signal_workers(signal.SIGKILL))
-        signal.alarm(LAST_RESORT)
+    def _step(self, on_signal: Callable[[int], None]) -> None:
+        """Waits for one thing to happen, and deals with it: a signal, a child's end, a worker that serves."""
+        wait = None if self._killing_at is None else max(self._killing_at - time.monotonic(), 0)
+        readable, _, _ = select.select([self._heard, *self._starting.values()], [], [], wait)
+        if not readable:
+            self._signal_workers(signal.SIGKILL)
+            self._killing_at = time.monotonic() + 1
+        if self._heard in readable:
+            for number in os.read(self._heard, 4096):
+                if number == signal.SIGCHLD:
+                    self._reap()
+                else:
+                    on_signal(number)
+        for pid in [pid for pid, pipe in self._starting.items() if pipe in readable]:
+            self._hear_of_start(pid)
 
-    def _signal_workers(self, number: signal.Signals) -> None:
-        for pid in list(self._workers):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+    def _hear_of_start(self, pid: int) -> bool:
+        """Whether a worker that was starting serves now; False if it ended before."""
+        pipe = self._starting.pop(pid)
+        serves = bool(os.read(pipe, 1))
+        os.close(pipe)
+        self._failed_starts = 0 if serves else self._failed_starts + 1
+        return serves
 
-    def _reap(self, pid: int, status: int) -> None:
-        number = self._workers.pop(pid, None)
-        if number is None:
-            return
-        served = self._serves(pid)
+    def _reap(self) -> None:
+        """Takes note of the children that have ended; one signal may stand for several."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self._workers:
+                self._replace(pid, status)
+            else:
+                self._ended[pid] = status
+
+    def _replace(self, pid: int, status: int) -> None:
+        number = self._workers.pop(pid)
+        if pid in self._starting:
+            self._hear_of_start(pid)
         if self._stopping:
             return
-        self._failed_starts = 0 if served else self._failed_starts + 1
-        sys.stderr.write(f"Worker {number} ended ({_how(status)}); starting another.\n")
         if self._failed_starts >= MAX_FAILED_STARTS:
             self._begin_stop()
             return
+        sys.stderr.write(f"Worker {number} ended ({_how(status)}); starting another.\n")
         self._fork(number)
 
-    def _await_start(self) -> None:
-        if not all(self._serves(pid) for pid in list(self._workers)) and not self._stopping:
-            raise StartRefused("A worker ended as it started; its message stands above.")
+    @property
+    def _stopping(self) -> bool:
+        return self._killing_at is not None
 
-    def _serves(self, pid: int) -> bool:
-        """Waits until a worker answers requests (True) or ends before it does (False)."""
-        pipe = self._ready.pop(pid, None)
-        if pipe is None:
-            return True
-        answer = os.read(pipe, 1)
-        os.close(pipe)
-        return bool(answer)
+    def _stop_on(self, _number: int) -> None:
+        if self._stopping:
+            self._signal_workers(signal.SIGKILL)  # Asked twice: at once, then.
+        self._begin_stop()
+
+    def _begin_stop(self) -> None:
+        if not self._stopping:
+            self._killing_at = time.monotonic() + LAST_RESORT
+            self._signal_workers(signal.SIGTERM)
+
+    def _signal_workers(self, number: signal.Signals) -> None:
+        for pid in self._workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _check_failed_starts(self) -> None:
         if self._failed_starts >= MAX_FAILED_STARTS:
             raise StartRefused("Workers end as soon as they start; their message stands above.")
 
+    @contextlib.contextmanager
+    def _hearing(self, signals: Sequence[signal.Signals]) -> Iterator[None]:
+        """Has these signals, and the end of children, written into a pipe instead of interrupting."""
+        before = {number: signal.signal(number, _do_nothing) for number in (*signals, signal.SIGCHLD)}
+        wake = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(wake)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
     def _fork(self, number: int) -> None:
         ready, say_ready = os.pipe()
-        # A signal between fork and the worker's own handlers would find the parent's.
+        # A signal between fork and the worker's own handlers would be heard by the parent.
         with _blocked(signal.valid_signals()) as mask:
             pid = os.fork()
             if pid == 0:
                 self._be_worker(number, say_ready, mask)
             self._workers[pid] = number
-            self._ready[pid] = ready
+            self._starting[pid] = ready
             os.close(say_ready)
 
     def _be_worker(self, number: int, say_ready: int, mask: set[signal.Signals | int]) -> None:
         status = 1
         try:
-            os.close(self._parent_end)
-            for handled in {*STOP_SIGNALS, *PASSED_ON, signal.SIGALRM}:
+            signal.set_wakeup_fd(-1)
+            for descriptor in (self._parent_end, self._heard, self._wake, *self._starting.values()):
+                os.close(descriptor)
+            for handled in (*PASSED_ON, signal.SIGCHLD):
                 signal.signal(handled, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -180,14 +224,8 @@ class Supervisor:
             os._exit(status)
 
 
-@contextlib.contextmanager
-def _handling(signals: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in signals}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+def _do_nothing(_number: int, _frame: object) -> None:
+    """A handler, because a signal that is ignored is not heard either."""
 
 
 @contextlib.contextmanager

@@ -8,14 +8,18 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 import uvloop
 from msgspec import Struct
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from mintmark.errors import MintmarkError
+from mintmark.web.call import ABORT
 from mintmark.web.problems import envelope
+
+_log = logging.getLogger(__name__)
 
 KEEP_ALIVE = 75  # seconds; longer than common clients keep an idle connection, so that they close first
 GRACE = 10  # seconds that requests in flight have to finish
@@ -38,10 +42,17 @@ class Listener(Struct, frozen=True):
 
 
 class Running(Struct, frozen=True):
-    """What a worker has to run, and what to do when it has ended."""
+    """What a worker has to run.
+
+    Attributes:
+        listeners: what it serves.
+        close: to be called when it has ended.
+        sweep: to be called every minute; None for nothing.
+    """
 
     listeners: Sequence[Listener]
     close: Callable[[], Awaitable[None]]
+    sweep: Callable[[], Awaitable[None]] | None = None
 
 
 def run_worker(build: Callable[[], Awaitable[Running]], parent: int, ready: int) -> None:
@@ -75,15 +86,30 @@ async def _serve(build: Callable[[], Awaitable[Running]], parent: int, ready: in
         asyncio.create_task(server.serve(list(listener.sockets)))
         for server, listener in zip(servers, running.listeners, strict=True)
     ]
-    while not all(server.started for server in servers):  # noqa: ASYNC110  uvicorn has a flag, no event
-        await asyncio.sleep(0.001)
+    while not all(server.started for server in servers):
+        # A server that cannot start, for want of its certificate say, ends its task: then the worker ends with it.
+        done, _ = await asyncio.wait(serving, timeout=0.001, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     os.write(ready, b"1")
     os.close(ready)
+    sweeping = None if running.sweep is None else asyncio.create_task(_every_minute(running.sweep))
     await stop.wait()
+    if sweeping is not None:
+        sweeping.cancel()
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*serving)
     await running.close()
+
+
+async def _every_minute(sweep: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(60)
+        try:
+            await sweep()
+        except MintmarkError:
+            _log.warning("Sweeping failed; it is tried again in a minute.", exc_info=True)
 
 
 class _Server(uvicorn.Server):
@@ -113,7 +139,20 @@ class _Protocol(HttpToolsProtocol):
         if self.is_stopping and self.transport.is_closing():
             self.loop.call_later(GOODBYE, self.transport.abort)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keeps a plain connection open for the answer when the client has only finished sending."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None until the first request, whatever uvicorn says
+        if cycle is None or cycle.response_complete or self.scheme != "http":
+            return False
+        cycle.keep_alive = False
+        return True
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"close": self.transport.abort}}
+
     def send_400_response(self, msg: str) -> None:
+        _log.warning("What arrived is no HTTP/1.1 (a TLS client on the plain port, perhaps); answered 400.")
         body = envelope("BadRequest", msg)
         headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[400] + headers + body)

@@ -12,7 +12,25 @@ from calls import create
 from cli.conftest import Mintmark
 from running import MINTMARK, RunningServer, running_server
 
-COMMANDS = [("dev",), ("exec",), ("health",), ("identity",), ("identity", "create"), ("token",), ("token", "show")]
+COMMANDS = [
+    *(
+        ("dev",),
+        ("exec",),
+        ("health",),
+        ("identity",),
+        ("token",),
+        ("resource",),
+        ("access-key",),
+        ("clock",),
+        ("fault",),
+    ),
+    *(("identity", name) for name in ("create", "show", "list", "delete")),
+    *(("token", name) for name in ("issue", "revoke", "show")),
+    *(("resource", name) for name in ("add", "list", "show", "remove")),
+    *(("access-key", name) for name in ("list", "regenerate")),
+    *(("clock", name) for name in ("show", "freeze", "advance", "set", "resume")),
+    *(("fault", name) for name in ("add", "list", "clear")),
+]
 SECONDS = 20
 
 
@@ -103,9 +121,20 @@ def test_a_server_started_here_is_found_while_it_runs(mintmark: Mintmark, tmp_pa
     assert "No running server was found: start `mintmark dev`" in stopped.err
 
 
-@pytest.mark.parametrize(
-    "arguments", [["health"], ["identity", "create"], ["identity", "create", "--json"]], ids=" ".join
-)
+def test_a_refusal_is_json_where_json_is_asked_for(mintmark: Mintmark) -> None:
+    status, out, err = mintmark("identity", "create", "--json")
+
+    assert (2, "") == (status, err)
+    assert json.loads(out)["error"]["message"].startswith("No running server was found")
+
+
+def test_an_empty_variable_is_as_good_as_none(mintmark: Mintmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINTMARK_ADMIN_ENDPOINT", "")
+
+    assert "No running server was found" in mintmark("health").err
+
+
+@pytest.mark.parametrize("arguments", [["health"], ["identity", "create"]], ids=" ".join)
 def test_without_a_server_it_says_how_to_get_one(mintmark: Mintmark, arguments: list[str]) -> None:
     status, out, err = mintmark(*arguments)
 

@@ -34,11 +34,11 @@ def encoded(value: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
-def test_a_token_that_holds_is_shown_readably(connected: Mintmark, server: RunningServer, token: str) -> None:
+def test_a_token_that_lives_is_shown_readably(connected: Mintmark, server: RunningServer, token: str) -> None:
     status, out, err = connected("token", "show", token)
 
     assert (0, "") == (status, err)
-    assert "Access token: holds" in out
+    assert "Access token: lives" in out
     assert re.search(r"Identity +8:acs:", out)
     assert re.search(r"Scopes +chat, voip\n", out)
     assert re.search(r"Issued +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  \(\d+ (s|min) ago\)\n", out)
@@ -78,7 +78,7 @@ def test_a_forged_token_is_shown_but_does_not_hold(connected: Mintmark, token: s
 
     assert (1, "") == (status, err)
     assert "Access token: The token's signature does not fit its key." in out
-    assert "holds" not in out
+    assert "lives" not in out
     assert re.search(r"Scopes +voip.join\n", out), "what it claims is of interest all the same"
 
 
@@ -96,7 +96,7 @@ def test_what_is_no_token_is_said_not_to_be_one(connected: Mintmark, text: str) 
 
     assert (1, "") == (status, err)
     assert "Access token: " in out
-    assert "holds" not in out
+    assert "lives" not in out
     assert "Identity" not in out
 
 
@@ -119,7 +119,7 @@ def test_without_a_server_what_is_no_token_is_said_not_to_be_one_too(mintmark: M
 
     assert 1 == done.status
     assert "A token has three parts" in done.out
-    assert "holds" not in done.out
+    assert "lives" not in done.out
 
 
 def test_a_token_of_somebody_else_cannot_steer_the_terminal(connected: Mintmark) -> None:

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from starlette.routing import Route, Router
 
-from mintmark.development import Endpoints
 from mintmark.errors import MintmarkError, RequestRefused
+from mintmark.faults import Faults
 from mintmark.service import Service
-from mintmark.settings import Settings
+from mintmark.shared import SharedWords
 from mintmark.sources import Sources
-from mintmark.web import build_admin_app, build_public_app
+from mintmark.web import build_public_app
 from mintmark.web.auth import Local, Open, Signed
 from mintmark.web.endpoint import Endpoint
+from mintmark.web.faulty import Faulty
 from mintmark.web.problems import PROBLEMS
-from mintmark.web.start_page import StartPage
+from web.apps import an_admin_app
 
 pytestmark = pytest.mark.anyio
 
@@ -44,13 +45,15 @@ def test_every_error_has_a_sentence_for_its_default_message(error: type[Mintmark
     assert 15 < len(message) < 160
 
 
-async def test_every_route_is_inside_a_guard(service: Service, sources: Sources) -> None:
-    page = StartPage(Endpoints("", "", ""), {}, Settings(), Path())
+async def test_every_route_is_inside_a_guard(
+    service: Service, sources: Sources, words: SharedWords, tmp_path: Path
+) -> None:
     apps: list[Router] = [
-        build_public_app(service, sources, cors=True, log=None),
-        build_admin_app(service, sources, page, frozenset(), None),
+        build_public_app(service, sources, cors=True),
+        build_public_app(service, sources, cors=True, faults=Faults(tmp_path, words)),
+        an_admin_app(service, sources, words, tmp_path),
     ]
-    guards = {f"{guard.__name__}.__call__.<locals>.guarded" for guard in (Signed, Open, Local)}
+    guards = {f"{guard.__name__}.__call__.<locals>.guarded" for guard in (Signed, Faulty, Open, Local)}
 
     guarded = {
         (route.path, method): handler.__qualname__
@@ -60,10 +63,9 @@ async def test_every_route_is_inside_a_guard(service: Service, sources: Sources)
         for method, handler in route.app._methods.items()
     }
 
-    assert 8 <= len(guarded)
+    assert 25 <= len(guarded)
     assert {} == {route: name for route, name in guarded.items() if name not in guards}
     assert all(isinstance(route, Route) and isinstance(route.app, Endpoint) for app in apps for route in app.routes)
-    assert "Signed.__call__.<locals>.guarded" == guarded["/identities", "POST"]
 
 
 def test_the_command_line_starts_without_the_server() -> None:

@@ -106,13 +106,32 @@ def test_the_data_folder_is_private_and_out_of_git(tmp_path: Path) -> None:
     assert 0o700 == stat.S_IMODE(authority_key.parent.stat().st_mode)
 
 
-def test_a_folder_that_git_knows_keeps_its_own_gitignore(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [".", "notes"])
+def test_a_folder_of_somebody_elses_is_refused_and_left_as_it_is(tmp_path: Path, name: str) -> None:
     """As with `--data .` by mistake: what is there is the user's."""
+    folder = tmp_path / name
+    folder.mkdir(exist_ok=True)
+    (folder / "file").write_text("mine")
+    folder.chmod(0o755)
+
+    ended = subprocess.run(
+        [*MINTMARK, "dev", *FREE_PORTS, "--data", name], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert 2 == ended.returncode
+    assert "is not empty and holds no data of Mintmark" in ended.stderr
+    assert (["file"], 0o755) == ([each.name for each in folder.iterdir()], folder.stat().st_mode & 0o777)
+
+
+def test_an_empty_folder_is_taken_and_a_later_start_leaves_its_gitignore_alone(tmp_path: Path) -> None:
+    with running_server("--data", str(tmp_path)):
+        pass
     (tmp_path / ".gitignore").write_text("build/\n")
     with running_server("--data", str(tmp_path)):
         pass
 
     assert "build/\n" == (tmp_path / ".gitignore").read_text()
+    assert 0o700 == tmp_path.stat().st_mode & 0o777
 
 
 def test_the_users_authority_is_kept_when_data_is_not(tmp_path: Path) -> None:
@@ -226,7 +245,17 @@ def test_beyond_loopback_it_warns_of_the_published_key(tmp_path: Path) -> None:
         assert 201 == create(started).status
     said = log.read_text()
 
-    assert "Warning: listening on 0.0.0.0 with the published access key" in said
+    assert "Warning: listening on 0.0.0.0, and the access key is published" in said
+
+
+def test_beyond_loopback_it_warns_of_the_admin_listener_too(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with running_server("--ephemeral", "--host", "127.0.0.2", "--admin-host", "0.0.0.0", stderr=log) as started:
+        assert 201 == create(started).status
+
+    assert [
+        "Warning: listening on 0.0.0.0, and the admin listener asks for no key: open to all who reach this machine."
+    ] == [line for line in log.read_text().splitlines() if "Warning" in line]
 
 
 def test_a_terminal_gets_something_pleasant(tmp_path: Path) -> None:
@@ -237,7 +266,7 @@ def test_a_terminal_gets_something_pleasant(tmp_path: Path) -> None:
         everything = terminal.read_to_end()
 
     assert 0 == terminal.process.returncode
-    assert re.search(r"Mintmark\S* \d+\.\d+\.\d+, ready in \d+\.\d\d s", shown)
+    assert re.search(r"Mintmark\S* \d+\.\d+\.\d+ is ready", shown)
     assert "2 workers" in shown
     connection = re.search(r"export COMMUNICATION_SERVICES_CONNECTION_STRING='(\S+)'\r\n", shown)
     assert connection

@@ -202,7 +202,7 @@ def test_a_signal_before_the_command_starts_is_no_success(
 ) -> None:
     """A script that asks whether its tests passed must not hear yes when they never ran."""
     with started(["--", SH, "-c", "exec sleep 60"], environ) as process:
-        eventually("the server begins to start", lambda: list(temporary.iterdir()))
+        eventually("the server begins to start", lambda: list(temporary.glob("mintmark-*")))
         process.send_signal(number)
         process.communicate(timeout=SECONDS)
 

@@ -1,6 +1,7 @@
 """The listeners of a running server: names and addresses, the request log, and who may ask the admin listener."""
 
 import re
+import shlex
 import socket
 import ssl
 from html import unescape
@@ -118,7 +119,7 @@ def test_the_start_page_says_what_runs_and_how_to_connect(server: RunningServer)
     assert "text/html; charset=utf-8" == answer.headers["content-type"]
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     for name, value in server.variables.items():
-        assert f"export {name}='{value}'" in page
+        assert f"export {name}={shlex.quote(value)}" in page
     assert server.https_endpoint in page
     assert "src=" not in page
 

@@ -62,8 +62,9 @@ async def test_a_store_that_cannot_write_for_long_says_so_and_recovers(
     outcomes = await asyncio.gather(*(store.create_identity(each) for each in refused), return_exceptions=True)
 
     assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 3
-    assert await store.is_ready()  # It can still be read.
+    assert not await store.is_ready()  # It can still be read, but requests would fail.
     other.execute("rollback")
+    assert await store.is_ready()
     await store.create_identity(later)
     assert suffixes(database) == [later.suffix.hex()]
     await store.close()

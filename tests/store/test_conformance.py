@@ -12,7 +12,7 @@ import pytest
 
 from builders import NOON, an_identity
 from mintmark.development import DEVELOPMENT_RESOURCE
-from mintmark.errors import StoreUnavailable
+from mintmark.errors import ResourceExists, StoreUnavailable
 from mintmark.model import (
     Identity,
     KeySlot,
@@ -143,19 +143,20 @@ async def test_a_row_that_no_column_can_hold_fails_its_own_caller_and_no_neighbo
     assert await store.identity(good.resource_id, good.suffix) == good
 
 
-async def test_a_resource_and_its_keys_read_back_in_order_of_ids(store: Store) -> None:
+async def test_resources_and_their_keys_read_back_in_the_order_in_which_they_came(store: Store) -> None:
     await store.add_resource(OTHER_RESOURCE, access_keys(OTHER_RESOURCE), NOON)
-    await store.add_resource(DEVELOPMENT_RESOURCE, access_keys(DEVELOPMENT_RESOURCE), NOON)
+    await store.add_resource(DEVELOPMENT_RESOURCE, access_keys(DEVELOPMENT_RESOURCE), NOON - 1)
 
-    assert await store.resources() == [DEVELOPMENT_RESOURCE, OTHER_RESOURCE]
+    assert await store.resources() == [OTHER_RESOURCE, DEVELOPMENT_RESOURCE]
     assert set(await store.access_keys()) == {*access_keys(DEVELOPMENT_RESOURCE), *access_keys(OTHER_RESOURCE)}
 
 
-async def test_a_second_add_leaves_a_resource_and_its_keys_as_they_are(store: Store) -> None:
+async def test_a_second_add_is_refused_and_leaves_a_resource_and_its_keys_as_they_are(store: Store) -> None:
     await store.add_resource(DEVELOPMENT_RESOURCE, access_keys(), NOON)
 
     renamed = Resource(DEVELOPMENT_RESOURCE.id, name="renamed", region="elsewhere")
-    await store.add_resource(renamed, access_keys(secret=b"another"), NOON + 1)
+    with pytest.raises(ResourceExists):
+        await store.add_resource(renamed, access_keys(secret=b"another"), NOON + 1)
 
     assert await store.resources() == [DEVELOPMENT_RESOURCE]
     assert set(await store.access_keys()) == set(access_keys())

@@ -11,11 +11,11 @@ from mintmark.certificates import (
     Issued,
     alternative_name,
     is_local,
+    is_usable,
     new_authority,
     new_certificate,
-    outlives_certificate,
 )
-from mintmark.development import make_tls_files
+from mintmark.development import OwnRoots, make_tls_files
 from mintmark.errors import StartRefused
 from mintmark.model import Secret
 
@@ -71,13 +71,15 @@ def test_what_is_no_host_name_is_refused(name: str) -> None:
         alternative_name(name)
 
 
-def test_an_authority_that_ends_too_soon_or_is_damaged_is_replaced() -> None:
+def test_an_authority_that_does_not_hold_or_is_damaged_is_replaced() -> None:
     authority = new_authority(NOON)
 
-    assert outlives_certificate(authority, NOON)
-    assert not outlives_certificate(authority, NOON + 9 * YEAR)
-    assert not outlives_certificate(Issued(b"", authority.private_key), NOON)
-    assert not outlives_certificate(Issued(authority.certificate, Secret(b"x")), NOON)
+    assert is_usable(authority, NOON)
+    assert not is_usable(authority, NOON + 9 * YEAR)
+    assert not is_usable(authority, NOON - YEAR)
+    assert not is_usable(Issued(authority.certificate, new_authority(NOON).private_key), NOON)
+    assert not is_usable(Issued(b"", authority.private_key), NOON)
+    assert not is_usable(Issued(authority.certificate, Secret(b"x")), NOON)
 
 
 class TestFiles:
@@ -103,6 +105,17 @@ class TestFiles:
         files = make_tls_files(tmp_path / "a", tmp_path / "file" / "user", [], NOON)
 
         assert b"BEGIN CERTIFICATE" in files.authority.read_bytes()
+
+    def test_what_programs_trust_already_stays_trusted(self, tmp_path: Path) -> None:
+        (tmp_path / "company.pem").write_bytes(b"company")
+        (tmp_path / "node.pem").write_bytes(b"node")
+        own = OwnRoots([tmp_path / "company.pem"], [tmp_path / "node.pem"])
+
+        files = make_tls_files(tmp_path / "a", tmp_path / "user", [], NOON, own)
+
+        assert b"company" in files.bundle.read_bytes()
+        assert files.authority.read_bytes().startswith(b"-----BEGIN CERTIFICATE")
+        assert files.authority.read_bytes().endswith(b"\nnode")
 
     def test_the_bundle_has_the_usual_roots_and_ours(self, tmp_path: Path) -> None:
         files = make_tls_files(tmp_path / "a", tmp_path / "user", [], NOON)

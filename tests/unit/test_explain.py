@@ -84,11 +84,27 @@ def test_an_unknown_key_is_told_from_a_known_mistake() -> None:
     assert "not one of this resource's" in explained(request_signed_over(text(), b"another"))["Differs"]
 
 
-def test_javas_own_account_is_compared_line_by_line() -> None:
-    claimed = base64.b64encode(text(host="localhost").encode()).decode()
+def test_javas_own_account_is_compared_part_by_part() -> None:
+    claimed = base64.b64encode(text(host="elsewhere").encode()).decode()
     shown = explained(request_signed_over(text(host="x"), x_ms_hmac_string_to_sign_base64=claimed))
 
-    assert f"The signed headers: the client signed '{DATE};localhost;{HASH}'" in shown["Differs"]
+    assert f"The signed headers: the client signed '{DATE};elsewhere;{HASH}'" in shown["Differs"]
+
+
+def test_an_account_that_ends_early_is_not_taken_for_one_that_fits() -> None:
+    claimed = base64.b64encode(text().rpartition("\n")[0].encode()).decode()
+    shown = explained(request_signed_over("x", x_ms_hmac_string_to_sign_base64=claimed))
+
+    assert "The signed headers: the client signed ''" in shown["Differs"]
+
+
+@pytest.mark.parametrize("host", [HOST, "localhost", f"{HOST}/"])
+def test_an_account_that_is_accepted_leaves_the_key(host: str) -> None:
+    """Java signs the host without its port, which is a reading like any other."""
+    claimed = base64.b64encode(text(host=host).encode()).decode()
+    shown = explained(request_signed_over(text(host=host), b"another", x_ms_hmac_string_to_sign_base64=claimed))
+
+    assert shown["Differs"].startswith("The access key")
 
 
 def test_javas_account_that_fits_leaves_the_key() -> None:

@@ -63,7 +63,16 @@ def test_every_bad_value_is_reported_at_once_with_its_source_and_what_is_allowed
     } == set(refused.value.message.splitlines())
 
 
-@pytest.mark.parametrize("issuer", ["localhost", "ftp://x", "https://", "https://x/?y", "https://x/~y", "https://x y"])
+@pytest.mark.parametrize(
+    "issuer",
+    ["localhost", "ftp://x", "https://", "https://x/?y", "https://x/", "https://x\n", "https://x/~y", "https://x y"],
+)
 def test_an_issuer_that_clients_could_not_read_is_refused(issuer: str) -> None:
     with pytest.raises(StartRefused, match="must be an address"):
         load({"issuer": issuer}, {})
+
+
+def test_ports_must_differ_unless_any_will_do() -> None:
+    assert (0, 0) == (load({"https_port": "0", "http_port": "0"}, {}).https_port, 0)
+    with pytest.raises(StartRefused, match="must differ"):
+        load({"https_port": "5000", "http_port": "5000"}, {})

@@ -5,13 +5,11 @@ import pytest
 from starlette.routing import Router
 
 from builders import FakeClock, as_header_list
-from mintmark.development import Endpoints
 from mintmark.service import Service
-from mintmark.settings import Settings
+from mintmark.shared import SharedWords
 from mintmark.sources import Sources
 from mintmark.store.sqlite import SqliteStore
-from mintmark.web import build_admin_app
-from mintmark.web.start_page import StartPage
+from web.apps import an_admin_app
 from web.asgi_client import Reply, call
 
 pytestmark = pytest.mark.anyio
@@ -21,9 +19,8 @@ VARIABLES = {"COMMUNICATION_SERVICES_CONNECTION_STRING": "endpoint=https://local
 
 
 @pytest.fixture
-async def app(service: Service, sources: Sources) -> Router:
-    page = StartPage(Endpoints("https://localhost:12443", "http://x", "http://y"), VARIABLES, Settings(), Path("/data"))
-    return build_admin_app(service, sources, page, frozenset({"localhost", "127.0.0.1", "::1"}), None)
+async def app(service: Service, sources: Sources, words: SharedWords, tmp_path: Path) -> Router:
+    return an_admin_app(service, sources, words, tmp_path, VARIABLES)
 
 
 async def post(app: Router, path: str, body: bytes) -> Reply:
@@ -85,7 +82,7 @@ class TestIntrospection:
         assert before
         assert (False, "The token has expired.") == (after["active"], after["reason"])
 
-    @pytest.mark.parametrize("token", ["", "x", "e30.e30.x", "a.b.c"])
+    @pytest.mark.parametrize("token", ["", "x", "e30.e30.x", "a.b.c", f"e30.{'W1tb' * 4000}.x"])
     async def test_what_is_no_token_is_not(self, app: Router, token: str) -> None:
         reply = await introspect(app, token)
 
@@ -104,7 +101,8 @@ class TestStartPage:
         page = (await call(app, "GET", "/", HERE)).body.decode()
 
         assert "https://localhost:12443" in page
-        assert "accesskey=&lt;&#39;&amp;&gt;" in page
+        # Quoted for a shell, then escaped for a page.
+        assert "accesskey=&lt;&#39;&#34;&#39;&#34;&#39;&amp;&gt;" in page
 
     async def test_it_loads_nothing_and_may_not(self, app: Router) -> None:
         reply = await call(app, "GET", "/", HERE)
@@ -114,17 +112,33 @@ class TestStartPage:
 
 
 class TestOnlyThisMachine:
-    @pytest.mark.parametrize("host", ["localhost:12090", "localhost", "127.0.0.1:1", "[::1]:12090", "[::1]"])
+    @pytest.mark.parametrize(
+        "host", ["localhost:12090", "localhost", "LOCALHOST:1", "localhost.", "127.0.0.1:1", "[::1]:12090", "[::1]"]
+    )
     async def test_under_its_own_names_it_answers(self, app: Router, host: str) -> None:
         assert 200 == (await call(app, "GET", "/_mintmark/live", as_header_list([("host", host)]))).status
 
-    @pytest.mark.parametrize("host", ["evil.example", "evil.example:12090", "localhost.evil.example", "", "10.0.0.1"])
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "evil.example",
+            "evil.example:12090",
+            "localhost.evil.example",
+            "localhost:evil.example",
+            "",
+            "10.0.0.1",
+            "[localhost]",
+        ],
+    )
     @pytest.mark.parametrize("path", ["/", "/_mintmark/live"])
     async def test_under_any_other_it_does_not(self, app: Router, path: str, host: str) -> None:
         """DNS rebinding: a page of another site that has its name point to this machine."""
         reply = await call(app, "GET", path, as_header_list([("host", host)]))
 
         assert (403, "Forbidden") == (reply.status, reply.error["code"])
+
+    async def test_two_hosts_are_none(self, app: Router) -> None:
+        assert 403 == (await call(app, "GET", "/_mintmark/live", [*HERE, (b"host", b"localhost:12090")])).status
 
     async def test_without_a_host_it_does_not_answer(self, app: Router) -> None:
         assert 403 == (await call(app, "GET", "/_mintmark/live")).status

@@ -16,6 +16,7 @@ from mintmark.sources import Sources
 from mintmark.store.sqlite import SqliteStore
 from mintmark.web import build_public_app
 from mintmark.web.call import MAX_BODY
+from mintmark.web.wire import VERSIONS
 from web.asgi_client import Reply, call
 
 pytestmark = pytest.mark.anyio
@@ -94,7 +95,7 @@ class TestSuccess:
 
         assert b" " not in reply.body
         assert {
-            "api-supported-versions": "2021-03-07, 2022-06-01, 2022-10-01, 2023-10-01, 2025-06-30, 2026-09-23",
+            "api-supported-versions": ", ".join(VERSIONS),
             "content-length": str(len(reply.body)),
             "content-type": "application/json; charset=utf-8",
             "x-ms-client-request-id": "my-id",
@@ -225,7 +226,7 @@ class TestRefusals:
         assert (405, "POST") == (reply.status, reply.headers["allow"])
 
     @pytest.mark.parametrize(
-        "path", ["/", "/identities/", "/Identities", "/identities/x", "//identities", "/%00", "/..%2f"]
+        "path", ["/", "/identities/", "/Identities", "//identities", "/%00", "/..%2f", "/identities%0A"]
     )
     async def test_any_other_path_is_404(self, app: Router, path: str) -> None:
         reply = await call(app, "POST", path)

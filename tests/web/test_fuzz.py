@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.routing import Router
 
-from builders import NOON, FakeClock, counted_sources, signed_headers
+from builders import ISSUER, NOON, SEALER, FakeClock, counted_sources, signed_headers
 from mintmark.compose import fill_store, open_service
-from mintmark.jose import Sealer
+from mintmark.shared import SharedWords
 from mintmark.store.sqlite import SqliteStore
 from mintmark.web import build_public_app
 from web.asgi_client import Reply, call
@@ -38,10 +38,10 @@ class Running:
 
     async def _open(self, folder: Path) -> None:
         self.store = SqliteStore(folder / "mintmark.db")
-        sources, sealer = counted_sources(FakeClock()), Sealer(bytes(32))
-        await fill_store(self.store, sealer, "ES256", sources)
-        service = await open_service(self.store, sealer, "ES256", "https://localhost:12443", sources)
-        self.app = build_public_app(service, sources, cors=True, log=None)
+        sources = counted_sources(FakeClock())
+        await fill_store(self.store, SEALER, "ES256", sources)
+        service = await open_service(self.store, SEALER, "ES256", ISSUER, sources, SharedWords())
+        self.app = build_public_app(service, sources, cors=True)
 
     def call(self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes) -> Reply:
         return self.runner.run(call(self.app, method, target, headers, body))

@@ -12,7 +12,7 @@ LINE = b"POST /identities?api-version=2023-10-01 HTTP/1.1\r\n"
 HOST = b"Host: localhost\r\n"
 
 
-def exchange(server: RunningServer, sent: bytes, *, hang_up: bool = True) -> bytes:
+def exchange(server: RunningServer, sent: bytes, *, hang_up: bool = False) -> bytes:
     address = urlsplit(server.http_endpoint)
     assert address.port is not None
     with socket.create_connection(("127.0.0.1", address.port), timeout=5) as connection:
@@ -50,7 +50,7 @@ def exchange(server: RunningServer, sent: bytes, *, hang_up: bool = True) -> byt
     ],
 )
 def test_what_is_no_http_is_400_in_the_envelope_or_closed(server: RunningServer, sent: bytes) -> None:
-    received = exchange(server, sent)
+    received = exchange(server, sent, hang_up=True)
 
     if received:
         head, _, body = received.partition(b"\r\n\r\n")
@@ -78,7 +78,7 @@ def test_a_host_of_any_form_is_read_as_it_is(server: RunningServer, host: bytes)
 
 def test_requests_sent_at_once_are_answered_in_order(server: RunningServer) -> None:
     first, second = b"GET /nothing HTTP/1.1\r\n" + HOST + b"\r\n", b"GET /.well-known/jwks.json HTTP/1.1\r\n" + HOST
-    received = exchange(server, first + second + b"Connection: close\r\n\r\n", hang_up=False)
+    received = exchange(server, first + second + b"Connection: close\r\n\r\n")
 
     assert received.index(b"404 Not Found") < received.index(b"200 OK")
 

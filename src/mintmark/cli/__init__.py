@@ -1,12 +1,13 @@
 """The command line: parse, call, print, exit status."""
 
+import os
 import sys
 from collections.abc import Sequence
 
 import click
 
 from mintmark import __version__
-from mintmark.cli import identity, server, token
+from mintmark.cli import controls, identity, resource, server, token
 from mintmark.cli.output import REFUSED, print_refusal
 from mintmark.errors import MintmarkError
 
@@ -17,7 +18,17 @@ def cli() -> None:
     """Mintmark: identities and access tokens for chat and calling, as Azure Communication Services issues them."""
 
 
-for _command in (server.dev, server.exec_, server.health, identity.identity, token.token):
+for _command in (
+    server.dev,
+    server.exec_,
+    server.health,
+    identity.identity,
+    token.token,
+    resource.resource,
+    resource.access_key,
+    controls.clock,
+    controls.fault,
+):
     cli.add_command(_command)
 
 
@@ -26,8 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     0 for success, 1 for a plain no (such as a token that does not hold), 2 for what cannot be done.
     """
+    _open_missing_streams()
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        cli.main(args=arguments, prog_name="mintmark", standalone_mode=True)
-    except MintmarkError as error:
-        print_refusal(error)
+        cli.main(args=words, prog_name="mintmark", standalone_mode=True)
+    except (MintmarkError, OSError, UnicodeError) as error:
+        refusal = error if isinstance(error, MintmarkError) else MintmarkError(f"{error}.")
+        print_refusal(refusal, as_json="--json" in words)
         sys.exit(REFUSED)
+
+
+def _open_missing_streams() -> None:
+    """A program started with a standard stream closed would get the next file or socket in its place."""
+    for number, name, flags in ((0, "stdin", os.O_RDONLY), (1, "stdout", os.O_WRONLY), (2, "stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, flags)
+            if opened != number:
+                os.dup2(opened, number)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))

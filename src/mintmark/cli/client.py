@@ -1,9 +1,10 @@
 """Finds a running server and asks its admin listener: the command line never opens the store."""
 
 import os
+from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -15,13 +16,28 @@ from mintmark.errors import MintmarkError, ServerNotFound
 ENDPOINT_VARIABLE = "MINTMARK_ADMIN_ENDPOINT"
 TIMEOUT = 10  # seconds
 
-endpoint_option = click.option(
-    "--admin-endpoint", metavar="URL", help=f"Admin address of the server; else {ENDPOINT_VARIABLE}, else ./.mintmark."
-)
-data_option = click.option(
-    "--data", metavar="DIR", envvar="MINTMARK_DATA", default=".mintmark", help="Data folder of the server to find."
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def server_options(command: _Command) -> _Command:
+    """The options that all commands have which ask a server: how to find it, and how to print."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option(
+            "--data",
+            metavar="DIR",
+            envvar="MINTMARK_DATA",
+            default=".mintmark",
+            help="Data folder of the server.",
+        ),
+        click.option(
+            "--admin-endpoint",
+            metavar="URL",
+            help=f"Admin address; else {ENDPOINT_VARIABLE}, else by --data.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 class AdminClient:
@@ -37,8 +53,8 @@ class AdminClient:
             parts = urlsplit(endpoint)
             scheme, host, port = parts.scheme, parts.hostname, parts.port
         except ValueError:
-            scheme, host, port = "", None, None
-        if scheme != "http" or not host:
+            parts, scheme, host, port = urlsplit(""), "", None, None
+        if scheme != "http" or not host or parts.path not in ("", "/"):
             raise ServerNotFound(f"'{endpoint}' is not an address such as http://localhost:12090.")
         self.endpoint = endpoint
         self._host, self._port = host, port
@@ -59,9 +75,12 @@ class AdminClient:
             raise ServerNotFound(f"No Mintmark server answers at {self.endpoint} ({error}).") from error
         finally:
             connection.close()
-        if "json" in (response.getheader("content-type") or ""):
+        if "json" not in (response.getheader("content-type") or ""):
+            return response.status, text.decode(errors="replace")
+        try:
             return response.status, msgspec.json.decode(text)
-        return response.status, text.decode()
+        except msgspec.DecodeError as error:
+            raise self._stranger() from error
 
     def require(self, method: str, path: str, body: object = None) -> Any:
         """The JSON of an answer that succeeds.
@@ -71,9 +90,19 @@ class AdminClient:
             ServerNotFound: nobody answers there.
         """
         status, answer = self.ask(method, path, body)
+        if status == 204:  # noqa: PLR2004  no content
+            return None
+        if not isinstance(answer, dict):
+            raise self._stranger()
         if status >= 400:  # noqa: PLR2004  RFC 9110: errors from there on
-            raise MintmarkError(answer["error"]["message"] if isinstance(answer, dict) else answer)
+            error = answer.get("error")
+            if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+                raise self._stranger()
+            raise MintmarkError(error["message"])
         return answer
+
+    def _stranger(self) -> ServerNotFound:
+        return ServerNotFound(f"What answers at {self.endpoint} is no admin listener of Mintmark.")
 
 
 def find_server(admin_endpoint: str | None, data: str) -> AdminClient:
@@ -83,7 +112,7 @@ def find_server(admin_endpoint: str | None, data: str) -> AdminClient:
         ServerNotFound: none of them names one.
     """
     endpoint = admin_endpoint or os.environ.get(ENDPOINT_VARIABLE)
-    if endpoint is None:
+    if not endpoint:
         try:
             record = msgspec.json.decode(Path(data, SERVER_FILE).read_bytes(), type=dict[str, str | int])
             endpoint = str(record[ENDPOINT_VARIABLE])

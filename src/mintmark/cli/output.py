@@ -22,8 +22,22 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
         click.echo(f"  {click.style(name.ljust(width), dim=True)}  {value}")
 
 
-def print_refusal(error: MintmarkError) -> None:
-    """What went wrong and what to change, on standard error."""
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], none: str) -> None:
+    """Rows in aligned columns under a head; `none` where there are no rows."""
+    if not rows:
+        click.echo(f"  {none}")
+        return
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    for number, row in enumerate((head, *rows)):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        click.echo("  " + (click.style(line, dim=True) if number == 0 else line))
+
+
+def print_refusal(error: MintmarkError, *, as_json: bool = False) -> None:
+    """What went wrong and what to change, on standard error; as JSON on standard output if that was asked for."""
+    if as_json:
+        print_json({"error": {"message": error.message}})
+        return
     click.echo(click.style("Error: ", fg="red", bold=True) + error.message, err=True)
     if isinstance(error, StartRefused) and error.advice:
         click.echo(error.advice, err=True)

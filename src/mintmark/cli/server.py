@@ -2,22 +2,21 @@
 
 import errno
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from time import perf_counter
 from typing import Any
 
 import click
 
 from mintmark import __version__
-from mintmark.cli.client import data_option, endpoint_option, find_server, json_option
+from mintmark.cli.client import find_server, server_options
 from mintmark.cli.output import NO, OK, print_json, print_rows, print_variables
 
 NOT_FOUND, NOT_EXECUTABLE, SIGNALLED = 127, 126, 128  # as shells say it; the last plus the signal's number
 
-_STARTED = perf_counter()
 _Command = Callable[..., Any]
 
 
@@ -35,6 +34,9 @@ _everywhere = _options(
     click.option("--workers", metavar="N", help="Processes that serve; they share the data. [default: 1]"),
     click.option("--signing-algorithm", metavar="ALG", help="ES256 or RS256. [default: ES256]"),
     click.option("--issuer", metavar="URL", help="The iss of tokens. [default: the HTTPS address]"),
+    click.option(
+        "--strict-versions", is_flag=True, default=None, help="Refuse api-versions later than all that are known."
+    ),
     click.option(
         "--tls-name",
         "tls_names",
@@ -65,12 +67,11 @@ def dev(**flags: Any) -> None:
     """
     with ExitStack() as stack:
         server = _prepare(flags, stack, lambda _signal: OK)
-        supervisor = server.supervisor()
         if not sys.stdout.isatty():
             print_variables(server.variables)
             sys.stdout.flush()
         server.folder.announce(server.variables)
-        supervisor.run(lambda: _welcome(server))
+        server.supervisor().run(lambda: _welcome(server))
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -79,19 +80,16 @@ def dev(**flags: Any) -> None:
 def exec_(command: tuple[str, ...], **flags: Any) -> None:
     """Run COMMAND with a fresh server of its own and exit with its status.
 
-    The server takes free ports, keeps its data until the command ends, and prints nothing.
+    The server takes free ports, keeps its data until the command ends, and prints only what goes wrong.
     For example: mintmark exec -- pytest
     """
     apart = {"https_port": 0, "http_port": 0, "admin_port": 0, "ephemeral": True, "quiet": True, "host": "localhost"}
     with ExitStack() as stack:
         server = _prepare({**flags, **apart, "admin_host": "localhost"}, stack, lambda number: SIGNALLED + number)
-        supervisor = server.supervisor()
         server.folder.announce(server.variables)
-        supervisor.start()
         try:
-            status = supervisor.run_command(command, {**os.environ, **server.variables})
+            status = server.supervisor().run_command(command, {**os.environ, **server.variables})
         except (OSError, ValueError) as error:  # ValueError: an empty name, or one with a NUL in it
-            supervisor.stop()
             reason = error.strerror if isinstance(error, OSError) else os.strerror(errno.ENOENT)
             click.echo(f"mintmark exec: {command[0]}: {reason}", err=True)
             status = NOT_EXECUTABLE if isinstance(error, PermissionError) else NOT_FOUND
@@ -99,10 +97,8 @@ def exec_(command: tuple[str, ...], **flags: Any) -> None:
 
 
 @click.command()
-@endpoint_option
-@data_option
-@json_option
-def health(admin_endpoint: str | None, data: str, as_json: bool) -> None:  # noqa: FBT001  click passes it by name
+@server_options
+def health(admin_endpoint: str | None, data: str, as_json: bool) -> None:
     """Say whether a server answers requests; exit status 0 if so."""
     client = find_server(admin_endpoint, data)
     status, text = client.ask("GET", "/_mintmark/ready")
@@ -122,7 +118,7 @@ def _prepare(flags: dict[str, Any], stack: ExitStack, status_of: Callable[[int],
     from mintmark.settings import load
 
     # Until the supervisor takes over, these shall clean up as Ctrl-C does.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda number, _frame: sys.exit(status_of(number)))
     settings = load({name: value or None if value == () else value for name, value in flags.items()}, os.environ)
     folder = stack.enter_context(hold(settings.data, ephemeral=settings.ephemeral))
@@ -130,20 +126,22 @@ def _prepare(flags: dict[str, Any], stack: ExitStack, status_of: Callable[[int],
 
 
 def _welcome(server: Any) -> None:
+    from mintmark.sockets import is_loopback
+
     if sys.stdout.isatty():
         _print_banner(server)
-    if server.settings.host not in ("localhost", "127.0.0.1", "::1"):
-        click.echo(
-            click.style("Warning: ", fg="yellow", bold=True)
-            + f"listening on {server.settings.host} with the published access key: open to all who reach it.",
-            err=True,
-        )
+    for host, what in (
+        (server.settings.host, "the access key is published"),
+        (server.settings.admin_host, "the admin listener asks for no key"),
+    ):
+        if not is_loopback(host):
+            warning = click.style("Warning: ", fg="yellow", bold=True)
+            click.echo(f"{warning}listening on {host}, and {what}: open to all who reach this machine.", err=True)
 
 
 def _print_banner(server: Any) -> None:
     settings, names = server.settings, server.variables
-    seconds = perf_counter() - _STARTED
-    click.echo(f"\n  {click.style('Mintmark', fg='green', bold=True)} {__version__}, ready in {seconds:.2f} s\n")
+    click.echo(f"\n  {click.style('Mintmark', fg='green', bold=True)} {__version__} is ready\n")
     workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
     print_rows(
         [
@@ -158,7 +156,7 @@ def _print_banner(server: Any) -> None:
     )
     click.echo(click.style("\n  Connect a program:\n", bold=True))
     for name, value in names.items():
-        click.echo(f"  export {name}='{value}'")
+        click.echo(f"  export {name}={shlex.quote(value)}")
     click.echo(
         click.style(
             "\n  The access key is published with Mintmark: for development only. Ctrl-C stops the server.\n", dim=True

@@ -3,10 +3,11 @@
 import sys
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import click
 
-from mintmark.cli.client import data_option, endpoint_option, find_server, json_option
+from mintmark.cli.client import find_server, server_options
 from mintmark.cli.output import NO, OK, duration, print_json, print_rows
 from mintmark.errors import InvalidToken, ServerNotFound
 from mintmark.jose import decode_unverified
@@ -21,18 +22,43 @@ def token() -> None:
 
 
 @token.command()
+@click.argument("identity_id", metavar="ID")
+@click.option("--scope", "scopes", metavar="SCOPE", multiple=True, required=True, help="Such as chat; may be repeated.")
+@click.option("--expires-in", "minutes", metavar="MINUTES", type=int, help="Its life, 60 to 1440. [default: 1440]")
+@server_options
+def issue(identity_id: str, scopes: tuple[str, ...], minutes: int | None, as_json: bool, **server: Any) -> None:
+    """Issue an access token for an identity."""
+    path = f"/_mintmark/identities/{quote(identity_id, safe='')}/:issueAccessToken"
+    issued = find_server(**server).require("POST", path, {"scopes": scopes, "expiresInMinutes": minutes})
+    if as_json:
+        print_json(issued)
+    else:
+        print_rows([("Expires", issued["expiresOn"]), ("Token", issued["token"])])
+
+
+@token.command()
+@click.argument("identity_id", metavar="ID")
+@server_options
+def revoke(identity_id: str, as_json: bool, **server: Any) -> None:
+    """End every token that an identity has been issued so far."""
+    find_server(**server).require("POST", f"/_mintmark/identities/{quote(identity_id, safe='')}/:revokeAccessTokens")
+    if as_json:
+        print_json({"revoked": identity_id})
+    else:
+        click.echo(f"Revoked: every token of {identity_id} issued so far has ended.")
+
+
+@token.command()
 @click.argument("token")
-@endpoint_option
-@data_option
-@json_option
-def show(token: str, admin_endpoint: str | None, data: str, as_json: bool) -> None:  # noqa: FBT001  click passes it by name
-    """Decode TOKEN, ask the server whether it holds, and print both; exit status 0 if it holds.
+@server_options
+def show(token: str, as_json: bool, **server: Any) -> None:
+    """Decode TOKEN, ask the server whether it lives, and print both; exit status 0 if it does.
 
     With - the token is read from standard input, which keeps it out of the shell's history.
     """
     text = (token if token != STANDARD_INPUT else sys.stdin.read()).strip()
     try:
-        status = find_server(admin_endpoint, data).require("POST", "/_mintmark/introspect", {"token": text})
+        status = find_server(**server).require("POST", "/_mintmark/introspect", {"token": text})
     except ServerNotFound as not_found:
         status = _unchecked(text, not_found)
     if as_json:
@@ -53,7 +79,7 @@ def _unchecked(token: str, not_found: ServerNotFound) -> dict[str, Any]:
 def _print(status: dict[str, Any], now: int) -> None:
     claims, header = status["claims"], status["header"]
     verdict = (
-        click.style("holds", fg="green", bold=True) if status["active"] else click.style(status["reason"], fg="red")
+        click.style("lives", fg="green", bold=True) if status["active"] else click.style(status["reason"], fg="red")
     )
     click.echo(f"\n  Access token: {verdict}\n")
     if not claims:

@@ -1,47 +1,94 @@
 """What is kept, and what the store promises about it. Two engines will keep these promises; one suite checks them.
 
 Every write is durable when its call returns: on SQLite the transaction was synced to disk. Writes that arrive together
-share one transaction, and one that fails fails its own caller only.
+share one transaction, and one that fails fails its own caller only. A read sees every write that was acknowledged
+before it began, whichever process wrote it.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from mintmark.model import Identity, Resource, StoredAccessKey, StoredSigningKey
+from mintmark.model import (
+    Identity,
+    KeySlot,
+    Resource,
+    SealedSecret,
+    StoredAccessKey,
+    StoredSigningKey,
+)
 
 
 class Store(Protocol):
     """The operations of a store, each atomic and named for its purpose.
 
     Every one raises `StoreUnavailable` when the store cannot be reached or written; whether a write was kept is then
-    not known to the caller.
+    not known to the caller. Times are milliseconds since 1970-01-01 00:00 UTC.
     """
 
-    async def create_identity(self, identity: Identity) -> None:
-        """Keeps a new identity."""
-
-    async def identity(self, resource_id: str, suffix: bytes) -> Identity | None:
-        """The identity with that suffix, or None."""
-
     async def migrate(self, now: int) -> None:
-        """Makes or updates the tables; the store does nothing else before. `now` is in milliseconds.
+        """Makes or updates the tables; the store does nothing else before.
 
         Raises:
             StartRefused: a newer release of Mintmark made them.
         """
 
+    async def create_identity(self, identity: Identity) -> None:
+        """Keeps a new identity without a custom id."""
+
+    async def create_or_get_identity(self, identity: Identity) -> tuple[Identity, bool]:
+        """Keeps a new identity with a custom id, unless its resource has one of that name: then answers that one.
+
+        However many ask at once, all get the same. An existing one takes over `last_issued_at` if there is one. The
+        second value says whether the identity is new.
+        """
+
+    async def identity(self, resource_id: str, suffix: bytes) -> Identity | None:
+        """The identity with that suffix, a deleted one too for as long as its tokens could live; or None."""
+
+    async def identities(
+        self, resource_id: str, after: bytes, before: bytes, limit: int, custom_id: str | None = None
+    ) -> list[Identity]:
+        """The identities of a resource whose suffix lies between `after` and `before`, both excluded, in that order."""
+
+    async def issue(self, resource_id: str, suffix: bytes, now: int) -> Identity | None:
+        """Notes that a token is issued, and answers the identity with the generation that the token must have.
+
+        None if the identity does not exist or was deleted. A revocation that is acknowledged later raises the
+        generation and so ends the token.
+        """
+
+    async def revoke_tokens(self, resource_id: str, suffix: bytes, now: int) -> bool:
+        """Ends every token issued so far, by raising the generation; False if there is no such identity."""
+
+    async def delete_identity(self, resource_id: str, suffix: bytes, now: int) -> None:
+        """Ends the identity and its tokens for good, and frees its custom id; does nothing if there is none."""
+
+    async def forget_changes(self, before: int) -> int:
+        """Forgets deleted identities and old revocations of before that time; answers how many, at most a batch."""
+
     async def add_resource(self, resource: Resource, keys: tuple[StoredAccessKey, StoredAccessKey], now: int) -> None:
-        """Keeps a resource and its two access keys together; one that is there already stays as it is."""
+        """Keeps a resource, its host names and its two access keys together.
+
+        Raises:
+            ResourceExists: one has that id, name or host name already; nothing was kept.
+        """
+
+    async def remove_resource(self, resource_id: str) -> bool:
+        """Removes a resource with its access keys and its identities; False if there is none."""
 
     async def resources(self) -> list[Resource]:
-        """All resources, by id."""
+        """All resources, the oldest first."""
 
     async def access_keys(self) -> list[StoredAccessKey]:
         """The access keys of all resources."""
 
+    async def replace_access_key(self, resource_id: str, slot: KeySlot, sealed: SealedSecret, now: int) -> int | None:
+        """Puts a new secret in the place of an access key and answers its generation, raised by one; None if absent."""
+
     async def add_first_signing_key(self, key: StoredSigningKey) -> None:
         """Keeps `key` unless there is a key of its algorithm already: whoever comes first wins, however many race."""
 
-    async def signing_keys(self) -> list[StoredSigningKey]:
+    async def signing_keys(self) -> Sequence[StoredSigningKey]:
         """All signing keys, oldest first."""
 
     async def is_ready(self) -> bool:

@@ -12,14 +12,20 @@ from mintmark.errors import StartRefused
 MIGRATIONS: tuple[str, ...] = (
     """
     create table resource (
-        resource_id blob primary key,
-        name text not null,
+        number integer primary key,
+        resource_id blob not null unique,
+        name text not null unique,
         region text not null,
         created_at integer not null
     ) strict;
 
+    create table resource_host (
+        host text primary key,
+        resource_id blob not null references resource (resource_id) on delete cascade
+    ) strict, without rowid;
+
     create table access_key (
-        resource_id blob not null references resource,
+        resource_id blob not null references resource (resource_id) on delete cascade,
         slot text not null check (slot in ('primary', 'secondary')),
         generation integer not null,
         sealed_by text not null,
@@ -55,6 +61,11 @@ MIGRATIONS: tuple[str, ...] = (
         where custom_id is not null and deleted_at is null;
 
     create index identity_changed on identity (changed_revision) where changed_revision is not null;
+
+    create table probe (number integer primary key, filler blob not null) strict;
+
+    create table revision (number integer not null) strict;
+    insert into revision (number) values (0);
     """,
 )
 

@@ -1,29 +1,121 @@
 """Every query, as text with its columns named."""
 
 INSERT_IDENTITY = """
-    insert into identity (resource_id, suffix, created_at, last_issued_at, generation) values (?, ?, ?, ?, ?)
+    insert into identity (resource_id, suffix, created_at, last_issued_at, generation, custom_id)
+    values (?, ?, ?, ?, ?, ?)
+"""
+
+INSERT_IDENTITY_UNLESS_KNOWN = """
+    insert into identity (resource_id, suffix, created_at, last_issued_at, generation, custom_id)
+    values (?, ?, ?, ?, ?, ?)
+    on conflict (resource_id, custom_id) where custom_id is not null and deleted_at is null do nothing
+    returning suffix
+"""
+
+# An identity that was known already: its row as it is now, with the time of a token if one is to be issued.
+TOUCH_IDENTITY_BY_CUSTOM_ID = """
+    update identity set last_issued_at = coalesce(?, last_issued_at)
+    where resource_id = ? and custom_id = ? and deleted_at is null
+    returning suffix, created_at, last_issued_at, generation, custom_id
+"""
+
+ISSUE = """
+    update identity set last_issued_at = ?
+    where resource_id = ? and suffix = ? and deleted_at is null
+    returning suffix, created_at, last_issued_at, generation, custom_id
 """
 
 SELECT_IDENTITY = """
-    select created_at, last_issued_at, generation from identity
+    select suffix, created_at, last_issued_at, generation, custom_id, deleted_at
+    from identity where resource_id = ? and suffix = ?
+"""
+
+# The suffix begins with the time of creation, so that the primary key serves both bounds and the order.
+LIST_IDENTITIES = """
+    select suffix, created_at, last_issued_at, generation, custom_id
+    from identity
+    where resource_id = ? and suffix > ? and suffix < ? and deleted_at is null
+    order by suffix limit ?
+"""
+
+FIND_IDENTITY_BY_CUSTOM_ID = """
+    select suffix, created_at, last_issued_at, generation, custom_id
+    from identity where resource_id = ? and custom_id = ? and deleted_at is null
+"""
+
+NEXT_REVISION = """
+    update revision set number = number + 1 returning number
+"""
+
+SELECT_REVISION = """
+    select number from revision
+"""
+
+REVOKE_TOKENS = """
+    update identity set generation = generation + 1, changed_at = ?, changed_revision = ?
     where resource_id = ? and suffix = ? and deleted_at is null
+    returning suffix
+"""
+
+DELETE_IDENTITY = """
+    update identity set deleted_at = ?1, changed_at = ?1, changed_revision = ?2
+    where resource_id = ?3 and suffix = ?4 and deleted_at is null
+"""
+
+# A change matters until the last token issued before it has expired.
+FORGET_DELETED = """
+    delete from identity where (resource_id, suffix) in (
+        select resource_id, suffix from identity
+        where changed_revision is not null and deleted_at is not null and changed_at < ? limit ?
+    )
+"""
+
+FORGET_REVOKED = """
+    update identity set changed_at = null, changed_revision = null where (resource_id, suffix) in (
+        select resource_id, suffix from identity
+        where changed_revision is not null and deleted_at is null and changed_at < ? limit ?
+    )
 """
 
 INSERT_RESOURCE = """
-    insert into resource (resource_id, name, region, created_at) values (?, ?, ?, ?) on conflict do nothing
+    insert into resource (resource_id, name, region, created_at) values (?, ?, ?, ?)
+"""
+
+INSERT_HOST = """
+    insert into resource_host (host, resource_id) values (?, ?)
 """
 
 INSERT_ACCESS_KEY = """
     insert into access_key (resource_id, slot, generation, sealed_by, sealed) values (?, ?, ?, ?, ?)
-    on conflict do nothing
 """
 
 SELECT_RESOURCES = """
-    select resource_id, name, region from resource order by resource_id
+    select resource_id, name, region from resource order by number
+"""
+
+SELECT_HOSTS = """
+    select resource_id, host from resource_host order by host
 """
 
 SELECT_ACCESS_KEYS = """
     select resource_id, slot, generation, sealed_by, sealed from access_key order by resource_id, slot
+"""
+
+REPLACE_ACCESS_KEY = """
+    update access_key
+    set generation = generation + 1, sealed_by = ?, sealed = ?, changed_at = ?, changed_revision = ?
+    where resource_id = ? and slot = ?
+    returning generation
+"""
+
+DELETE_RESOURCE = """
+    delete from resource where resource_id = ? returning resource_id
+"""
+
+DELETE_IDENTITIES_OF_RESOURCE = """
+    delete from identity where (resource_id, suffix) in (
+        select resource_id, suffix from identity where resource_id = ? limit ?
+    )
 """
 
 INSERT_FIRST_SIGNING_KEY = """
@@ -37,4 +129,9 @@ SELECT_SIGNING_KEYS = """
 
 SELECT_MIGRATIONS = """
     select count(*) from migration
+"""
+
+# Writes as much as a large batch of identities does: whether that succeeds is what a probe wants to know.
+PROBE = """
+    insert or replace into probe (number, filler) values (1, zeroblob(65536))
 """

@@ -13,8 +13,8 @@ from typing import Any
 
 import apsw
 
-from mintmark.errors import StartRefused, StoreUnavailable
-from mintmark.model import Identity, Resource, SealedSecret, StoredAccessKey, StoredSigningKey, guid
+from mintmark.errors import ResourceExists, StartRefused, StoreUnavailable
+from mintmark.model import Identity, KeySlot, Resource, SealedSecret, StoredAccessKey, StoredSigningKey, guid
 from mintmark.store import sql
 from mintmark.store.batch import Batcher
 from mintmark.store.schema import migrate
@@ -27,6 +27,7 @@ PRAGMAS = (
     "pragma fullfsync = on",  # On macOS: through the drive's cache too. Means nothing elsewhere.
     "pragma foreign_keys = on",
 )
+SWEEP_BATCH = 1000  # rows that are forgotten in one transaction, so that others wait little
 BUSY_TIMEOUT = 5000  # milliseconds; only other programs hold the lock, such as a backup: workers take turns
 
 
@@ -64,7 +65,7 @@ class SqliteStore:
             self._turn = os.open(path.with_name(path.name + ".turn"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             # Two that make one new file WAL refuse each other at once: SQLite does not wait there.
             with self._own_turn():
-                self._db = _connect(path, vfs)
+                self._db, self._reader = _connect(path, vfs), _connect(path, vfs)
         except (apsw.Error, OSError) as error:
             raise StartRefused(
                 f"The database {path} cannot be opened: {error}.", "Check the file and its rights."
@@ -75,6 +76,8 @@ class SqliteStore:
                 f"The database {path} cannot have a WAL: its file system has no shared memory.",
                 "Put the data on a local disk.",
             )
+        self._path, self._inode = path, path.stat().st_ino
+        self._last_commit_failed = False
         self._batcher: Batcher[Write] = Batcher(self._commit)
         self._closed = False
 
@@ -88,38 +91,121 @@ class SqliteStore:
 
     async def create_identity(self, identity: Identity) -> None:
         """See `Store.create_identity`."""
-        row = (
-            _blob(identity.resource_id),
-            identity.suffix,
-            identity.created_at,
-            identity.last_issued_at,
-            identity.generation,
-        )
-        await self._batcher.submit(_statement(sql.INSERT_IDENTITY, row))
+        await self._batcher.submit(_statement(sql.INSERT_IDENTITY, _row(identity)))
+
+    async def create_or_get_identity(self, identity: Identity) -> tuple[Identity, bool]:
+        """See `Store.create_or_get_identity`."""
+        row = _row(identity)
+
+        def write(db: apsw.Connection) -> tuple[Identity, bool]:
+            if db.execute(sql.INSERT_IDENTITY_UNLESS_KNOWN, row).fetchall():
+                return identity, True
+            known = (identity.last_issued_at, row[0], identity.custom_id)
+            (found,) = db.execute(sql.TOUCH_IDENTITY_BY_CUSTOM_ID, known).fetchall()
+            return _identity(identity.resource_id, found), False
+
+        result: tuple[Identity, bool] = await self._batcher.submit(write)
+        return result
 
     async def identity(self, resource_id: str, suffix: bytes) -> Identity | None:
         """See `Store.identity`."""
-        rows = await self._read(sql.SELECT_IDENTITY, (_blob(resource_id), suffix))
-        return Identity(resource_id, suffix, *rows[0]) if rows else None
+        # In the event loop: a look-up takes some ten microseconds, less than a thread's turn.
+        with _failing_plainly():
+            rows = self._reader.execute(sql.SELECT_IDENTITY, (_blob(resource_id), suffix)).fetchall()
+        return _identity(resource_id, rows[0]) if rows else None
+
+    async def identities(
+        self, resource_id: str, after: bytes, before: bytes, limit: int, custom_id: str | None = None
+    ) -> list[Identity]:
+        """See `Store.identities`."""
+        if custom_id is None:
+            rows = await self._read(sql.LIST_IDENTITIES, (_blob(resource_id), after, before, limit))
+        else:
+            rows = await self._read(sql.FIND_IDENTITY_BY_CUSTOM_ID, (_blob(resource_id), custom_id))
+        return [_identity(resource_id, row) for row in rows if after < row[0] < before]
+
+    async def issue(self, resource_id: str, suffix: bytes, now: int) -> Identity | None:
+        """See `Store.issue`."""
+        row = (now, _blob(resource_id), suffix)
+
+        def write(db: apsw.Connection) -> Identity | None:
+            found = db.execute(sql.ISSUE, row).fetchall()
+            return _identity(resource_id, found[0]) if found else None
+
+        identity: Identity | None = await self._batcher.submit(write)
+        return identity
+
+    async def revoke_tokens(self, resource_id: str, suffix: bytes, now: int) -> bool:
+        """See `Store.revoke_tokens`."""
+
+        def write(db: apsw.Connection) -> bool:
+            row = (now, _next_revision(db), _blob(resource_id), suffix)
+            return bool(db.execute(sql.REVOKE_TOKENS, row).fetchall())
+
+        found: bool = await self._batcher.submit(write)
+        return found
+
+    async def delete_identity(self, resource_id: str, suffix: bytes, now: int) -> None:
+        """See `Store.delete_identity`."""
+
+        def write(db: apsw.Connection) -> None:
+            db.execute(sql.DELETE_IDENTITY, (now, _next_revision(db), _blob(resource_id), suffix))
+
+        await self._batcher.submit(write)
+
+    async def forget_changes(self, before: int) -> int:
+        """See `Store.forget_changes`."""
+
+        def write(db: apsw.Connection) -> int:
+            db.execute(sql.FORGET_DELETED, (before, SWEEP_BATCH))
+            forgotten = db.changes()
+            db.execute(sql.FORGET_REVOKED, (before, SWEEP_BATCH))
+            return forgotten + db.changes()
+
+        count: int = await self._batcher.submit(write)
+        return count
 
     async def add_resource(self, resource: Resource, keys: tuple[StoredAccessKey, StoredAccessKey], now: int) -> None:
         """See `Store.add_resource`."""
         resource_id = _blob(resource.id)
 
         def write(db: apsw.Connection) -> None:
-            with db:  # A savepoint: all three rows or none.
+            with db:  # A savepoint: all of its rows or none.
                 db.execute(sql.INSERT_RESOURCE, (resource_id, resource.name, resource.region, now))
+                for host in resource.hosts:
+                    db.execute(sql.INSERT_HOST, (host, resource_id))
                 for key in keys:
-                    db.execute(
-                        sql.INSERT_ACCESS_KEY,
-                        (resource_id, key.slot, key.generation, key.sealed.key_id, key.sealed.ciphertext),
-                    )
+                    sealed = key.sealed
+                    row = (resource_id, key.slot, key.generation, sealed.key_id, sealed.ciphertext)
+                    db.execute(sql.INSERT_ACCESS_KEY, row)
 
-        await self._batcher.submit(write)
+        try:
+            await self._batcher.submit(write)
+        except apsw.ConstraintError as error:
+            raise ResourceExists from error
+
+    async def remove_resource(self, resource_id: str) -> bool:
+        """See `Store.remove_resource`."""
+        row = (_blob(resource_id),)
+        found = await self._batcher.submit(lambda db: bool(db.execute(sql.DELETE_RESOURCE, row).fetchall()))
+
+        def sweep(db: apsw.Connection) -> int:
+            db.execute(sql.DELETE_IDENTITIES_OF_RESOURCE, (*row, SWEEP_BATCH))
+            return db.changes()
+
+        while await self._batcher.submit(sweep):
+            pass
+        return bool(found)
 
     async def resources(self) -> list[Resource]:
         """See `Store.resources`."""
-        return [Resource(guid(row[0]), *row[1:]) for row in await self._read(sql.SELECT_RESOURCES)]
+        hosts: dict[bytes, list[str]] = {}
+        for resource_id, host in await self._read(sql.SELECT_HOSTS):
+            hosts.setdefault(resource_id, []).append(host)
+        return [
+            Resource(guid(resource_id), name, region, tuple(hosts.get(resource_id, ())))
+            for resource_id, name, region in await self._read(sql.SELECT_RESOURCES)
+        ]
 
     async def access_keys(self) -> list[StoredAccessKey]:
         """See `Store.access_keys`."""
@@ -127,6 +213,17 @@ class SqliteStore:
             StoredAccessKey(guid(resource_id), slot, generation, SealedSecret(*sealed))
             for resource_id, slot, generation, *sealed in await self._read(sql.SELECT_ACCESS_KEYS)
         ]
+
+    async def replace_access_key(self, resource_id: str, slot: KeySlot, sealed: SealedSecret, now: int) -> int | None:
+        """See `Store.replace_access_key`."""
+
+        def write(db: apsw.Connection) -> int | None:
+            row = (sealed.key_id, sealed.ciphertext, now, _next_revision(db), _blob(resource_id), slot)
+            found = db.execute(sql.REPLACE_ACCESS_KEY, row).fetchall()
+            return int(str(found[0][0])) if found else None
+
+        generation: int | None = await self._batcher.submit(write)
+        return generation
 
     async def add_first_signing_key(self, key: StoredSigningKey) -> None:
         """See `Store.add_first_signing_key`."""
@@ -143,6 +240,9 @@ class SqliteStore:
     async def is_ready(self) -> bool:
         """See `Store.is_ready`."""
         try:
+            if self._last_commit_failed:
+                await self._batcher.submit(_statement(sql.PROBE, ()))  # A write tells whether writes succeed.
+            self._check_in_place()
             await self._read(sql.SELECT_MIGRATIONS)
         except StoreUnavailable:
             return False
@@ -155,6 +255,7 @@ class SqliteStore:
         self._closed = True
         await self._batcher.close()
         self._db.close()
+        self._reader.close()
         os.close(self._turn)
 
     async def _read(self, query: str, row: Sequence[Any] = ()) -> list[Any]:
@@ -171,8 +272,21 @@ class SqliteStore:
 
     def _commit(self, writes: Sequence[Write]) -> list[Any]:
         """One transaction for all: a constraint undoes one statement and leaves the transaction to the others."""
+        self._last_commit_failed = True
         with _failing_plainly(), self._transaction():
-            return [self._attempt(write) for write in writes]
+            outcomes = [self._attempt(write) for write in writes]
+        self._check_in_place()
+        self._last_commit_failed = False
+        return outcomes
+
+    def _check_in_place(self) -> None:
+        """Refuses to acknowledge what goes into a file that somebody removed or replaced."""
+        try:
+            in_place = self._path.stat().st_ino == self._inode
+        except OSError:
+            in_place = False
+        if not in_place:
+            raise StoreUnavailable(f"{self._path} was removed or replaced while the server runs")
 
     def _attempt(self, write: Write) -> Any:
         try:
@@ -209,7 +323,7 @@ def _failing_plainly() -> Iterator[None]:
     try:
         yield
     except apsw.Error as error:
-        raise StoreUnavailable from error
+        raise StoreUnavailable(str(error)) from error
 
 
 def _connect(path: Path, vfs: str | None) -> apsw.Connection:
@@ -218,6 +332,27 @@ def _connect(path: Path, vfs: str | None) -> apsw.Connection:
     for pragma in PRAGMAS:
         connection.execute(pragma).fetchall()
     return connection
+
+
+def _row(identity: Identity) -> tuple[Any, ...]:
+    return (
+        _blob(identity.resource_id),
+        identity.suffix,
+        identity.created_at,
+        identity.last_issued_at,
+        identity.generation,
+        identity.custom_id,
+    )
+
+
+def _identity(resource_id: str, row: Sequence[Any]) -> Identity:
+    """From a row whose columns stand in the order of the fields."""
+    return Identity(resource_id, *row)
+
+
+def _next_revision(db: apsw.Connection) -> int:
+    ((number,),) = db.execute(sql.NEXT_REVISION).fetchall()
+    return int(str(number))
 
 
 def _statement(query: str, row: Sequence[Any]) -> Write:

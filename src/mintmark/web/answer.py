@@ -1,9 +1,11 @@
 """What a handler answers: status, body and headers, not yet sent."""
 
+import msgspec
 from msgspec import Struct
 
 JSON = b"application/json; charset=utf-8"
 HTML = b"text/html; charset=utf-8"
+NOT_KEPT = ((b"cache-control", b"no-store"),)
 
 
 class Answer(Struct, frozen=True):
@@ -22,3 +24,8 @@ class Answer(Struct, frozen=True):
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
     note: str = ""
+
+
+def json_answer(value: object, status: int = 200) -> Answer:
+    """An answer of the admin API, which nobody may keep."""
+    return Answer(status, msgspec.json.encode(value), headers=NOT_KEPT)

@@ -1,6 +1,7 @@
 """The guards: what must be true of a request before its handler is asked. The route table wraps every route in one."""
 
 import logging
+import re
 from collections.abc import Awaitable, Callable
 
 from mintmark.errors import ForeignOrigin
@@ -16,26 +17,30 @@ OpenHandler = Callable[[Service, Call], Awaitable[Answer]]
 
 MAX_WARNED_VERSIONS = 100
 
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::\d{1,5})?", re.ASCII)
+
 _log = logging.getLogger(__name__)
 
 
 class Signed:
-    """Lets through what an access key signed, in an api-version that is served."""
+    """Lets through what an access key signed, in an api-version that has the operation."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, *, strict_versions: bool) -> None:
+        """With `strict_versions` an api-version later than all known is refused."""
         self._service = service
+        self._strict = strict_versions
         self._warned: set[str] = set()
 
-    def __call__(self, handler: SignedHandler) -> Guarded:
-        """Puts a handler behind this guard."""
-        service = self._service
+    def __call__(self, operation: str, handler: SignedHandler) -> Guarded:
+        """Puts the handler of an operation behind this guard."""
+        service, strict = self._service, self._strict
 
         async def guarded(call: Call) -> Answer:
-            version = api_version(call.path, call.query)
+            version = api_version(operation, call.path, call.query, strict=strict)
             if version.name not in VERSIONS:
                 self._warn(version)
             body = await call.body()
-            caller = service.authenticate(SignedRequest(call.method, call.target, call.raw_headers, body))
+            caller = await service.authenticate(SignedRequest(call.method, call.target, call.raw_headers, body))
             return await handler(service, caller, version, call, body)
 
         return guarded
@@ -61,31 +66,39 @@ class Open:
         return guarded
 
 
-class Local(Open):
-    """Lets through programs and pages of this machine: asks for no key, so it must not serve a page from elsewhere."""
+class Local:
+    """Lets through who calls the listener by one of its own names, and no page of another origin.
+
+    It asks for no key: what keeps strangers out is that the listener stays on loopback.
+    """
 
     def __init__(self, service: Service, host_names: frozenset[str]) -> None:
-        """Takes the names, without port, under which the listener may be called."""
-        super().__init__(service)
+        """Takes the names, in lower case and without port, under which the listener may be called."""
+        self._service = service
         self._host_names = host_names
 
     def __call__(self, handler: OpenHandler) -> Guarded:
         """Puts a handler behind this guard."""
-        open_to_all = super().__call__(handler)
 
         async def guarded(call: Call) -> Answer:
             self._check(call)
-            return await open_to_all(call)
+            return await handler(self._service, call)
 
         return guarded
 
     def _check(self, call: Call) -> None:
         """A foreign Host is how DNS rebinding shows, a foreign Origin how a page of another site does."""
-        host = call.headers.get(b"host", b"").decode("latin-1")
-        if host.rpartition(":")[0].strip("[]") not in self._host_names and host.strip("[]") not in self._host_names:
-            raise ForeignOrigin(f"{ForeignOrigin.default_message()} Not under the name '{host[:100]}'.")
+        hosts = [value.decode("latin-1") for name, value in call.raw_headers if name == b"host"]
+        if len(hosts) != 1 or host_name(hosts[0]) not in self._host_names:
+            raise ForeignOrigin(f"{ForeignOrigin.default_message()} Not under the name '{','.join(hosts)[:100]}'.")
         origin = call.headers.get(b"origin")
         if origin is not None and origin != b"http://" + call.headers[b"host"]:
             raise ForeignOrigin(
                 f"{ForeignOrigin.default_message()} Not to pages of '{origin[:100].decode('latin-1')}'."
             )
+
+
+def host_name(host: str) -> str | None:
+    """The name in a Host header, in lower case, without port, brackets and final dot; None where it is malformed."""
+    match = _HOST.fullmatch(host.lower())
+    return match[1].strip("[]").removesuffix(".") if match else None

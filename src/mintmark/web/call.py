@@ -10,6 +10,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_BODY = 64 * 1024  # bytes
+ABORT = "mintmark.abort"  # an ASGI extension of our own worker
 
 
 class Disconnected(Exception):  # noqa: N818  nobody is left to be told of an error
@@ -17,9 +18,13 @@ class Disconnected(Exception):  # noqa: N818  nobody is left to be told of an er
 
 
 class Call:
-    """One request: an ASGI scope read once, and its body when it is asked for."""
+    """One request: an ASGI scope read once, and its body when it is asked for.
 
-    __slots__ = ("_receive", "headers", "method", "path", "query", "raw_headers", "target")
+    The target is path and query as sent, but for what uvicorn drops: a fragment, a `?` with nothing behind it, and the
+    scheme and authority of the absolute form; no SDK sends any of them.
+    """
+
+    __slots__ = ("_receive", "_scope", "headers", "method", "path", "query", "raw_headers", "target")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         """Takes method, target and headers from the scope."""
@@ -27,10 +32,21 @@ class Call:
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         raw_path: bytes = scope["raw_path"]
-        self.target = raw_path + b"?" + self.query if self.query else raw_path  # As sent: that is what was signed.
+        self.target = raw_path + b"?" + self.query if self.query else raw_path
         self.raw_headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
-        self.headers = dict(self.raw_headers)
+        self.headers: dict[bytes, bytes] = dict(self.raw_headers)
+        self._scope = scope
         self._receive = receive
+
+    @property
+    def identity_id(self) -> str:
+        """The identity in the path, percent-decoded: SDKs differ in whether they encode its colons."""
+        return self.path_parameter("id")
+
+    def path_parameter(self, name: str) -> str:
+        """A part of the path, percent-decoded."""
+        value: str = self._scope["path_params"][name]
+        return value
 
     async def body(self) -> bytes:
         """The whole body.
@@ -53,3 +69,12 @@ class Call:
                 raise BodyTooLarge(MAX_BODY)
             if not message.get("more_body", False):
                 return body
+
+    async def abort(self) -> None:
+        """Closes the connection without an answer, if the server under us can (development only)."""
+        extension = self._scope.get("extensions", {}).get(ABORT)
+        if extension is not None:
+            extension["close"]()
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+        raise Disconnected

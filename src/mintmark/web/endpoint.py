@@ -1,12 +1,13 @@
 """From a guarded handler to bytes on the wire: an endpoint a path, the same headers and error answers for all."""
 
+import asyncio
 import logging
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 from typing import Protocol
 
-from mintmark.errors import MethodNotAllowed, RequestRefused, RouteNotFound
+from mintmark.errors import MethodNotAllowed, RequestRefused, RouteNotFound, StoreUnavailable
 from mintmark.sources import Sources
 from mintmark.web.answer import Answer
 from mintmark.web.call import Call, Disconnected, Receive, Scope, Send
@@ -34,9 +35,9 @@ class Edge:
 
     Attributes:
         random: for the correlation vector `MS-CV`, which users quote when they ask for support.
-        supported_versions: the value of `api-supported-versions`; empty for none.
         cors: whether any web page may call.
         log: takes note of each request; None for no log.
+        constant_headers: what every answer says: `api-supported-versions`, where there are any.
     """
 
     def __init__(
@@ -65,7 +66,12 @@ class Endpoint:
             answer = await self._handler(call)(call)
         except RequestRefused as refused:
             answer = refusal(refused)
+            if isinstance(refused, StoreUnavailable):
+                _log.error("The store is unavailable: %s", refused.reason)
         except Disconnected:
+            return
+        except asyncio.CancelledError:
+            _log.warning("%s %s was cut off: the server stops", call.method, call.path)
             return
         except Exception:  # noqa: BLE001  the last net: logged, and answered without a word about it
             _log.exception("%s %s failed", call.method, call.path)
@@ -77,6 +83,8 @@ class Endpoint:
 
     def _handler(self, call: Call) -> Guarded:
         handler = self._methods.get(call.method)
+        if call.path.endswith("\n"):  # The router's pattern would let that pass.
+            raise RouteNotFound
         if handler is not None:
             return handler
         if self._edge.cors and call.method == "OPTIONS" and b"access-control-request-method" in call.headers:

@@ -15,6 +15,10 @@ PROBLEMS: dict[type[RequestRefused], tuple[int, str]] = {
     errors.UnsupportedApiVersion: (400, "UnsupportedApiVersion"),
     errors.Denied: (401, "Denied"),
     errors.ForeignOrigin: (403, "Forbidden"),
+    errors.IdentityNotOwned: (401, "IdentityNotOwned"),
+    errors.IdentityNotFound: (404, "IdentityNotFound"),
+    errors.ResourceNotFound: (404, "ResourceNotFound"),
+    errors.ResourceExists: (409, "ResourceExists"),
     errors.RouteNotFound: (404, "NotFound"),
     errors.MethodNotAllowed: (405, "MethodNotAllowed"),
     errors.BodyTooLarge: (413, "RequestBodyTooLarge"),
@@ -40,6 +44,8 @@ def refusal(refused: RequestRefused) -> Answer:
         target = refused.target
     elif isinstance(refused, errors.Denied):
         details = [{"code": name, "message": text} for name, text in refused.explanation]
+        note = refused.reason
+    elif isinstance(refused, errors.StoreUnavailable):
         note = refused.reason
     return Answer(status, envelope(code, refused.message, target, details), _JSON, _headers(refused), f"{code}: {note}")
 

@@ -4,7 +4,7 @@ from mintmark.service import Service
 from mintmark.web.answer import Answer
 from mintmark.web.call import Call
 
-# Verifiers may keep the key set so long; a new signing key is published that long before it signs.
+# Verifiers may keep the key set so long.
 KEY_SET_CACHE = b"public, max-age=600"  # seconds
 
 

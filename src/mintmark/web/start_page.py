@@ -1,5 +1,6 @@
 """The admin listener's start page: what runs and how to connect."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from mintmark import __version__
 from mintmark.development import Endpoints
 from mintmark.service import Service
 from mintmark.settings import Settings
-from mintmark.web.answer import HTML, Answer
+from mintmark.web.answer import HTML, NOT_KEPT, Answer
 from mintmark.web.call import Call
 
 # The page needs nothing from anywhere, so it may load nothing from anywhere.
@@ -20,7 +21,7 @@ class StartPage:
     def __init__(self, endpoints: Endpoints, variables: Mapping[str, str], settings: Settings, folder: Path) -> None:
         self._content = {
             "endpoints": endpoints,
-            "variables": variables,
+            "variables": {name: shlex.quote(value) for name, value in variables.items()},
             "settings": settings,
             "folder": "temporary" if settings.ephemeral else str(folder),
             "version": __version__,
@@ -33,5 +34,5 @@ class StartPage:
 
         templates = Environment(loader=PackageLoader("mintmark.web"), autoescape=True, undefined=StrictUndefined)
         html = templates.get_template("start.html").render(self._content)
-        headers = ((b"content-security-policy", _POLICY), (b"cache-control", b"no-store"))
+        headers = ((b"content-security-policy", _POLICY), *NOT_KEPT)
         return Answer(200, html.encode(), HTML, headers)

@@ -1,0 +1,113 @@
+"""What the world does to a server: its output is not read, its files vanish, its disk fills, clients hang up."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from builders import signed_headers
+from calls import ask, create
+from mintmark.sources import system
+from process.watching import children, eventually
+from running import FREE_PORTS, MINTMARK, RunningServer, _read_variables, running_server
+
+TARGET = "/identities?api-version=2023-10-01"
+
+
+def fill(file: Path) -> None:
+    """Takes all the room that is left."""
+    with file.open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+
+
+def ready(server: RunningServer) -> int:
+    return ask(server.admin_endpoint, "/_mintmark/ready").status
+
+
+@pytest.fixture
+def unread() -> Iterator[RunningServer]:
+    """A server whose standard error is a pipe that nobody reads."""
+    process = subprocess.Popen(
+        [*MINTMARK, "dev", *FREE_PORTS, "--ephemeral"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    yield RunningServer(process, _read_variables(process))
+    process.terminate()
+    process.communicate(timeout=20)
+
+
+def test_output_that_nobody_reads_does_not_stop_the_server(unread: RunningServer) -> None:
+    for _ in range(1500):  # More lines than a pipe holds.
+        assert 201 == create(unread).status
+
+    assert 0 == unread.stop()
+
+
+def test_a_request_from_a_client_that_has_finished_sending_is_answered(server: RunningServer) -> None:
+    address = urlsplit(server.http_endpoint)
+    host = f"localhost:{address.port}"
+    headers = signed_headers("POST", TARGET, now=system().now(), host=host)
+    head = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", address.port or 0), timeout=5) as connection:
+            connection.sendall(f"POST {TARGET} HTTP/1.1\r\n".encode() + head + b"\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            received = b""
+            while piece := connection.recv(65536):
+                received += piece
+
+        assert received.startswith(b"HTTP/1.1 201 ")
+
+
+def test_data_removed_under_a_running_server_is_not_acknowledged_into(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with running_server("--data", str(tmp_path / "data"), stderr=log) as started:
+        assert 201 == create(started).status
+        shutil.rmtree(tmp_path / "data")
+
+        refused = create(started)
+
+        assert 503 == refused.status
+        assert "1" == refused.headers["retry-after"]
+        assert "was removed or replaced" in log.read_text()
+
+
+def test_a_worker_that_cannot_serve_says_why_and_does_not_linger(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with running_server("--data", str(tmp_path / "data"), stderr=log) as started:
+        eventually("ready", lambda: ready(started) == 200)
+        shutil.rmtree(tmp_path / "data" / "tls")
+        (worker,) = children(started.process.pid)
+        os.kill(worker, signal.SIGKILL)
+
+        assert 2 == started.process.wait(20)
+        assert "Workers end as soon as they start" in log.read_text()
+        assert "FileNotFoundError" in log.read_text()
+
+
+@pytest.mark.root
+def test_a_full_disk_is_said_and_recovered_from(tmp_path: Path) -> None:
+    disk, log = tmp_path / "disk", tmp_path / "log"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=True)
+    try:
+        with running_server("--data", str(disk / "data"), stderr=log) as started:
+            eventually("ready", lambda: ready(started) == 200)
+            fill(disk / "filler")
+            statuses = [create(started).status for _ in range(400)]
+            assert 503 == statuses[-1]
+            assert "full" in log.read_text()
+            assert 503 == ready(started)
+            subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+            eventually("ready", lambda: ready(started) == 200)
+
+            assert 201 == create(started).status
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
