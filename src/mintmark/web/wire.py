@@ -76,12 +76,12 @@ def api_version(operation: str, path: str, query: bytes, *, strict: bool = False
         UnsupportedApiVersion: it is not served, or has no such operation.
     """
     version, requested = _find_version(query)
+    if version is not None and operation in version.operations and not (strict and version.name not in VERSIONS):
+        return version
     serving = [each.name for each in VERSIONS.values() if operation in each.operations]
     if not requested:
         raise ApiVersionUnspecified(serving)
-    if version is None or operation not in version.operations or (strict and version.name not in VERSIONS):
-        raise UnsupportedApiVersion(shorten(path), shorten(requested), serving)
-    return version
+    raise UnsupportedApiVersion(shorten(path), shorten(requested), serving)
 
 
 @lru_cache(maxsize=256)  # Clients send the same few query strings for ever.
