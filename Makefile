@@ -1,11 +1,11 @@
 # Needs make and Python 3.11 or later; everything else is set up in .venv by the first command that needs it.
 
-.PHONY: help run test bench check format test-all lock clean run-env dev-env
+.PHONY: help run test bench support-matrix check format test-all lock clean run-env dev-env
 
 help:  ## list these commands
 	@echo 'usage: make COMMAND [ARGS="..."] [PYTHON=python3.12]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: run-env  ## start `mintmark dev`; ARGS are its flags
 	@.venv/bin/mintmark dev $(ARGS)
@@ -25,6 +25,9 @@ format: dev-env  ## format, and fix what the linter can fix by itself
 
 bench: dev-env  ## measure Create beside other servers (needs wrk); ARGS are its flags
 	.venv/bin/python -m bench.run $(ARGS)
+
+support-matrix: dev-env  ## write docs/reference/support-matrix.md anew, from the tests of the SDKs
+	.venv/bin/pytest --numprocesses auto --dist loadfile tests/compat --write-support-matrix
 
 test-all: check test  ## check, test, the long races, a real browser and a full disk: what CI runs
 	MINTMARK_RACE_ROUNDS=10000 .venv/bin/pytest --numprocesses auto tests/service/test_races.py

@@ -86,7 +86,7 @@ class Administration:
         if resource_id is None:
             resource_id = guid(self._sources.random(RESOURCE_ID_BYTES))
         _check(GUID.fullmatch(resource_id), "id", "a GUID in lower case")
-        resource = Resource(resource_id, name, region, tuple(dict.fromkeys(hosts)))
+        resource = Resource(resource_id, name, region, tuple(sorted(set(hosts))))
         keys = new_access_keys(resource_id, self._sources)
         primary, secondary = (seal_access_key(key, self._sealer, self._sources) for key in keys)
         await self._store.add_resource(resource, (primary, secondary), self._sources.now())

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from socket import socket
 
@@ -41,6 +41,7 @@ from mintmark.supervisor import Supervisor
 from mintmark.web import build_admin_app, build_public_app
 from mintmark.web.admin import AdminApi
 from mintmark.web.dev import DevelopmentControls
+from mintmark.web.openapi import ContractPages
 from mintmark.web.request_log import TerminalLog
 from mintmark.web.start_page import StartPage
 from mintmark.worker import Listener, Running, run_worker
@@ -80,7 +81,9 @@ class DevelopmentServer(Struct, frozen=True):
         settings, sources = self.settings, self.sources
         store = SqliteStore(self.folder.database)
         sealer = Sealer(self.folder.key_encryption_key(sources.random))
-        service = await open_service(store, sealer, settings.signing_algorithm, self.issuer, sources, self.words)
+        service = await open_service(
+            store, sealer, settings.signing_algorithm, self.issuer, sources, self.words, system().now
+        )
         log = None if settings.quiet else TerminalLog(2, sources, colour=sys.stderr.isatty())
         if settings.quiet:
             logging.getLogger("mintmark").setLevel(logging.ERROR)
@@ -106,6 +109,7 @@ class DevelopmentServer(Struct, frozen=True):
             sources,
             AdminApi(administration, self.endpoints.https),
             DevelopmentControls(self.clock, faults),
+            ContractPages(self.endpoints.https),
             StartPage(self.endpoints, self.variables, settings, self.folder.path),
             frozenset({"localhost", "127.0.0.1", "::1", settings.admin_host}),
             log,
@@ -207,7 +211,13 @@ async def fill_store(store: Store, sealer: Sealer, algorithm: SigningAlgorithm, 
 
 
 async def open_service(
-    store: Store, sealer: Sealer, algorithm: SigningAlgorithm, issuer: str, sources: Sources, words: SharedWords
+    store: Store,
+    sealer: Sealer,
+    algorithm: SigningAlgorithm,
+    issuer: str,
+    sources: Sources,
+    words: SharedWords,
+    clients_now: Callable[[], int] | None = None,
 ) -> Service:
     """A service over a store that was filled, its keys opened and parsed once.
 
@@ -224,4 +234,5 @@ async def open_service(
         issuer,
         sources,
         explains_denials=True,
+        clients_now=clients_now,
     )

@@ -79,12 +79,13 @@ class Service:
         sources: Sources,
         *,
         explains_denials: bool = False,
+        clients_now: Callable[[], int] | None = None,
     ) -> None:
         """Joins the parts.
 
         `revision` tells, at any time, which moment a fresh directory would have: when it moves on, the directory is
-        loaded again. `issuer` becomes the claim `iss`. With `explains_denials` a refusal shows what the server saw: for
-        development.
+        loaded again. `issuer` becomes the claim `iss`. For development: with `explains_denials` a refusal shows what
+        the server saw, and `clients_now` is the clock that clients go by when the server's was moved.
         """
         self.store = store
         self.keyring = keyring
@@ -94,6 +95,7 @@ class Service:
         self._revision = revision
         self._now, self._random = sources.now, sources.random
         self._explains_denials = explains_denials
+        self._clients_now = clients_now
         self._loading = asyncio.Lock()
 
     async def directory(self) -> Directory:
@@ -128,7 +130,7 @@ class Service:
         directory, now = await self.directory(), self._now()
         try:
             proof = read_proof(request)
-            check_date(proof, now)
+            check_date(proof, now, None if self._clients_now is None else self._clients_now())
             key = _key_that_signed(proof, directory)
         except Denied as denied:
             if self._explains_denials:

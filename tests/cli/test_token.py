@@ -1,4 +1,4 @@
-"""`mintmark token show`."""
+"""`mintmark token …`."""
 
 import base64
 import json
@@ -147,3 +147,67 @@ def test_claims_of_another_kind_than_expected_are_shown_as_they_are(connected: M
 
     assert (1, "") == (status, err)
     assert re.search(rf"Expires +{10**30}\n", out)
+
+
+class TestIssue:
+    @pytest.fixture
+    def identity(self, connected: Mintmark) -> str:
+        created: str = connected("identity", "create", "--json").json["identity"]["id"]
+        return created
+
+    def test_it_prints_a_token_of_the_scopes_asked_for(self, connected: Mintmark, identity: str) -> None:
+        arguments = ("--scope", "voip", "--scope", "chat.join", "--expires-in", "90")
+        status, out, err = connected("token", "issue", identity, *arguments)
+
+        printed = dict(line.split(maxsplit=1) for line in out.splitlines())
+        shown = connected("token", "show", printed["Token"], "--json").json
+        assert (0, "") == (status, err)
+        assert ["Expires", "Token"] == list(printed)
+        assert shown["active"]
+        assert (identity, "voip,chat.join") == (shown["claims"]["sub"], shown["claims"]["acsScope"])
+        assert 90 * 60 == shown["claims"]["exp"] - shown["claims"]["iat"]
+        assert "akg" not in shown["claims"], "no access key asked for it"
+
+    def test_it_prints_json_as_the_service_answers_it(self, connected: Mintmark, identity: str) -> None:
+        done = connected("token", "issue", identity, "--scope", "chat", "--json")
+        claims = connected("token", "show", done.json["token"], "--json").json["claims"]
+
+        assert (0, "", {"token", "expiresOn"}) == (done.status, done.err, set(done.json))
+        assert 24 * 3600 == claims["exp"] - claims["iat"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ([], "Missing option '--scope'"),
+            (["--scope", "fax"], "scopes value 'fax' is invalid."),
+            (["--scope", "chat", "--expires-in", "59"], "ExpiresInMinutes value 59 is invalid."),
+            (["--scope", "chat", "--expires-in", "long"], "'--expires-in'"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(
+        self, connected: Mintmark, identity: str, arguments: list[str], words: str
+    ) -> None:
+        status, out, err = connected("token", "issue", identity, *arguments)
+
+        assert (2, "") == (status, out)
+        assert words in err
+
+
+class TestRevoke:
+    def test_it_ends_what_was_issued_and_nothing_after(self, connected: Mintmark) -> None:
+        created = connected("identity", "create", "--scope", "chat", "--json").json
+        identity = created["identity"]["id"]
+
+        revoked = connected("token", "revoke", identity)
+        after = connected("token", "issue", identity, "--scope", "chat", "--json").json["token"]
+
+        assert (0, f"Revoked: every token of {identity} issued so far has ended.\n", "") == revoked
+        before = connected("token", "show", created["accessToken"]["token"])
+        assert (1, True) == (before.status, "Access token: The token was revoked." in before.out)
+        assert 0 == connected("token", "show", after).status
+
+    def test_it_says_so_as_json(self, connected: Mintmark) -> None:
+        identity = connected("identity", "create", "--json").json["identity"]["id"]
+        done = connected("token", "revoke", identity, "--json")
+
+        assert (0, "", {"revoked": identity}) == (done.status, done.err, done.json)

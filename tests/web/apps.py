@@ -17,6 +17,7 @@ from mintmark.sources import Sources
 from mintmark.web import build_admin_app
 from mintmark.web.admin import AdminApi
 from mintmark.web.dev import DevelopmentControls
+from mintmark.web.openapi import ContractPages
 from mintmark.web.start_page import StartPage
 
 
@@ -43,6 +44,7 @@ def an_admin_app(
         sources,
         AdminApi(an_administration(service, sources, words), endpoints.https),
         DevelopmentControls(DevelopmentClock(words, sources.now), Faults(folder, words)),
+        ContractPages(endpoints.https),
         StartPage(endpoints, variables or {}, Settings(), folder),
         frozenset({"localhost", "127.0.0.1", "::1"}),
     )

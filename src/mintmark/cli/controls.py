@@ -28,7 +28,8 @@ def freeze(as_json: bool, **server: Any) -> None:
     _move(server, as_json, action="freeze")
 
 
-@clock.command(context_settings={"ignore_unknown_options": True})
+# A length may begin with a minus: it is no option then, and -h no help.
+@clock.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.argument("length")
 @server_options
 def advance(length: str, as_json: bool, **server: Any) -> None:

@@ -19,7 +19,7 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     """Names and values in two aligned columns."""
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        click.echo(f"  {click.style(name.ljust(width), dim=True)}  {value}")
+        click.echo(f"  {click.style(name.ljust(width), dim=True)}  {plain(value)}")
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], none: str) -> None:
@@ -27,10 +27,16 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], none: str) -
     if not rows:
         click.echo(f"  {none}")
         return
+    rows = [[plain(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     for number, row in enumerate((head, *rows)):
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         click.echo("  " + (click.style(line, dim=True) if number == 0 else line))
+
+
+def plain(text: str) -> str:
+    """Somebody else's text, which must not steer the terminal."""
+    return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def print_refusal(error: MintmarkError, *, as_json: bool = False) -> None:

@@ -7,6 +7,7 @@ import click
 
 from mintmark.cli.client import find_server, server_options
 from mintmark.cli.output import print_json, print_rows, print_table
+from mintmark.errors import ResourceNotFound
 
 
 @click.group()
@@ -112,6 +113,8 @@ def regenerate(slot: str, resource: str, as_json: bool, **server: Any) -> None:
 
 
 def _path(resource: str) -> str:
+    if "/" in resource:  # It would name something else than a resource, encoded or not.
+        raise ResourceNotFound
     return f"/_mintmark/resources/{quote(resource, safe='')}"
 
 

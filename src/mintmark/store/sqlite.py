@@ -171,6 +171,8 @@ class SqliteStore:
 
         def write(db: apsw.Connection) -> None:
             with db:  # A savepoint: all of its rows or none.
+                # Left by a Create that was under way when a resource of that id was removed.
+                db.execute(sql.DELETE_IDENTITIES_OF_RESOURCE, (resource_id, -1))
                 db.execute(sql.INSERT_RESOURCE, (resource_id, resource.name, resource.region, now))
                 for host in resource.hosts:
                     db.execute(sql.INSERT_HOST, (host, resource_id))

@@ -7,12 +7,13 @@ from starlette.routing import Route, Router
 from mintmark.faults import Faults
 from mintmark.service import Service
 from mintmark.sources import Sources
-from mintmark.web import identities, openapi, probes, public
+from mintmark.web import identities, probes, public
 from mintmark.web.admin import AdminApi
 from mintmark.web.auth import Local, Open, Signed, SignedHandler
 from mintmark.web.dev import DevelopmentControls
 from mintmark.web.endpoint import Edge, Endpoint, Guarded, RequestLog
 from mintmark.web.faulty import Faulty
+from mintmark.web.openapi import ContractPages
 from mintmark.web.start_page import StartPage
 from mintmark.web.wire import CREATE, DELETE, GET, ISSUE, REVOKE, VERSIONS
 
@@ -48,6 +49,7 @@ def build_admin_app(
     sources: Sources,
     api: AdminApi,
     controls: DevelopmentControls,
+    contract: ContractPages,
     start: StartPage,
     host_names: frozenset[str],
     log: RequestLog | None = None,
@@ -63,8 +65,8 @@ def build_admin_app(
         (identity, {"GET": local(api.show_identity), "DELETE": local(api.delete_identity)}),
         (f"{identity}/:issueAccessToken", {"POST": local(api.issue_token)}),
         (f"{identity}/:revokeAccessTokens", {"POST": local(api.revoke_tokens)}),
-        ("/_mintmark/openapi.json", {"GET": local(openapi.show_json)}),
-        ("/_mintmark/openapi", {"GET": local(openapi.show_page)}),
+        ("/_mintmark/openapi.json", {"GET": local(contract.show_json)}),
+        ("/_mintmark/openapi", {"GET": local(contract.show_page)}),
         ("/_mintmark/introspect", {"POST": local(api.introspect)}),
         ("/_mintmark/resources", {"GET": local(api.list_resources), "POST": local(api.add_resource)}),
         (resource, {"GET": local(api.show_resource), "DELETE": local(api.remove_resource)}),

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from mintmark.errors import RequestRefused, UnsupportedApiVersion
+from mintmark.model import GUID
 from mintmark.service import Service
 from mintmark.web.answer import HTML, NOT_KEPT, Answer
 from mintmark.web.call import Call
@@ -30,7 +31,7 @@ Json = dict[str, Any]
 
 # The page needs nothing from anywhere, so it may load nothing from anywhere.
 _POLICY = b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-_ID_PATTERN = "^8:acs:[0-9a-f-]{36}_[0-9a-f-]{36}$"
+_ID_PATTERN = f"^8:acs:{GUID.pattern}_{GUID.pattern}$"
 
 
 class Operation(Struct, frozen=True):
@@ -83,8 +84,8 @@ OPERATIONS: Mapping[str, Operation] = {
 }  # fmt: skip
 
 
-def document(version: ApiVersion) -> Json:
-    """The OpenAPI document of an api-version."""
+def document(version: ApiVersion, endpoint: str = "/") -> Json:
+    """The OpenAPI document of an api-version, served at `endpoint`."""
     paths: dict[str, Json] = {}
     for name, operation in OPERATIONS.items():
         if name in version.operations:
@@ -96,35 +97,40 @@ def document(version: ApiVersion) -> Json:
             "version": version.name,
             "description": "The wire contract of Azure Communication Services Identity as Mintmark serves it.",
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": endpoint}],
         "security": [{"hmac": []}],
         "paths": paths,
         "components": {"schemas": _schemas(version), "securitySchemes": _SECURITY},
     }
 
 
-async def show_json(_service: Service, call: Call) -> Answer:
-    """`GET /_mintmark/openapi.json?api-version=`: the document of that version; of the newest if none is named."""
-    requested = dict(parse_qsl(call.query.decode("latin-1"))).get("api-version", NEWEST.name)
-    version = VERSIONS.get(requested)
-    if version is None:
-        raise UnsupportedApiVersion(call.path, requested[:100], list(VERSIONS))
-    return Answer(200, msgspec.json.encode(document(version)), b"application/json")
+class ContractPages:
+    """The routes that show the contract; `endpoint` is the public HTTPS address."""
 
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
 
-async def show_page(_service: Service, _call: Call) -> Answer:
-    """`GET /_mintmark/openapi`: all versions on one page, to be read."""
-    # Imported when somebody looks, as in the start page.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    async def show_json(self, _service: Service, call: Call) -> Answer:
+        """`GET /_mintmark/openapi.json?api-version=`: the document of that version; of the newest if none is named."""
+        requested = dict(parse_qsl(call.query.decode("latin-1"))).get("api-version", NEWEST.name)
+        version = VERSIONS.get(requested)
+        if version is None:
+            raise UnsupportedApiVersion(call.path, requested[:100], list(VERSIONS))
+        return Answer(200, msgspec.json.encode(document(version, self._endpoint)), b"application/json")
 
-    templates = Environment(loader=PackageLoader("mintmark.web"), autoescape=True, undefined=StrictUndefined)
-    html = templates.get_template("openapi.html").render(
-        bodies=_bodies(VERSIONS["2025-03-02-preview"]),  # The one that has every field.
-        versions=list(VERSIONS.values()),
-        operations=OPERATIONS,
-        problems=sorted((status, code, _said(error)) for error, (status, code) in PROBLEMS.items()),
-    )
-    return Answer(200, html.encode(), HTML, ((b"content-security-policy", _POLICY), *NOT_KEPT))
+    async def show_page(self, _service: Service, _call: Call) -> Answer:
+        """`GET /_mintmark/openapi`: all versions on one page, to be read."""
+        # Imported when somebody looks, as in the start page.
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+
+        templates = Environment(loader=PackageLoader("mintmark.web"), autoescape=True, undefined=StrictUndefined)
+        html = templates.get_template("openapi.html").render(
+            bodies=_bodies(VERSIONS["2025-03-02-preview"]),  # The one that has every field.
+            versions=list(VERSIONS.values()),
+            operations=OPERATIONS,
+            problems=sorted((status, code, _said(error)) for error, (status, code) in PROBLEMS.items()),
+        )
+        return Answer(200, html.encode(), HTML, ((b"content-security-policy", _POLICY), *NOT_KEPT))
 
 
 class _Field(Struct):

@@ -1,0 +1,209 @@
+"""Whatever Mintmark refuses, the reference has its code and its message, and says what to do."""
+
+import ast
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from builders import NOON, as_header_list, signed_headers
+from docs.examples import matches
+from docs.markdown import DOCS, ROOT, rows, section
+from mintmark.administration import Search
+from mintmark.development_clock import DevelopmentClock
+from mintmark.errors import Denied, InvalidRequest, ServerNotFound
+from mintmark.faults import Faults
+from mintmark.request_signature import SignedRequest, read_proof
+from mintmark.service import Caller, Service
+from mintmark.shared import SharedWords
+from mintmark.sources import Sources
+from mintmark.web import faulty
+from mintmark.web.admin import AdminApi, NewResource
+from mintmark.web.call import Call
+from mintmark.web.dev import DevelopmentControls
+from mintmark.web.problems import PROBLEMS, internal_error
+from mintmark.web.wire import VERSIONS, read_create, read_introspect, read_issue, read_typed
+from web.apps import an_administration
+
+pytestmark = pytest.mark.anyio
+
+ERRORS = DOCS / "reference" / "errors.md"
+ACCESS_TOKEN = DOCS / "reference" / "access-token.md"
+NEWEST, PREVIEW = VERSIONS["2026-09-23"], VERSIONS["2025-03-02-preview"]
+JSON = b"application/json"
+TARGET = "/identities?api-version=2023-10-01"
+HOUR = 3_600_000  # milliseconds
+OF_UVICORN, UNFORESEEN, ANY_OTHER_FAULT = ("400", "BadRequest"), ("500", "InternalServerError"), ("400 to 599", "Fault")
+
+
+class TestCodes:
+    def test_the_table_of_problems_and_the_reference_are_the_same(self) -> None:
+        documented = [(row[0], row[1]) for row in rows(section(ERRORS, "Codes"))]
+
+        answered = {(str(status), code) for status, code in PROBLEMS.values()}
+        on_demand = {(str(status), code) for status, code in faulty._CODES.items()}
+        assert answered | on_demand | {OF_UVICORN, UNFORESEEN, ANY_OTHER_FAULT} == set(documented)
+        assert len(documented) == len(set(documented))
+        assert UNFORESEEN[1] == msgspec.json.decode(internal_error().body)["error"]["code"]
+
+    @pytest.mark.parametrize("error", [error for error in PROBLEMS if "__init__" not in vars(error)])
+    def test_a_message_that_is_always_the_same_is_in_the_reference(self, error: type[Any]) -> None:
+        said = {row[1]: row[2] for row in rows(section(ERRORS, "Codes"))}
+
+        assert f'"{error.default_message()}"' in said[PROBLEMS[error][1]]
+
+
+def messages_in_the_code(error: str) -> Iterator[str]:
+    """The messages with which an error is raised, with … for what is filled in."""
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(error) and node.args:
+                yield as_template(node.args[0])
+
+
+def as_template(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(as_template(part) for part in node.values)
+    if isinstance(node, ast.BinOp):
+        return as_template(node.left) + as_template(node.right)
+    return "…"
+
+
+@pytest.mark.parametrize(
+    ("error", "least", "page", "title"),
+    [
+        ("InvalidRequest", 20, ERRORS, "400 ValidationError"),
+        ("Denied", 8, ERRORS, "401 Denied"),
+        ("InvalidToken", 12, ACCESS_TOKEN, "When a token lives"),
+        ("StartRefused", 15, ERRORS, "Messages of the command line"),
+        ("ServerNotFound", 2, ERRORS, "Messages of the command line"),
+        ("BadParameter", 2, ERRORS, "Messages of the command line"),
+    ],
+)
+def test_every_message_in_the_code_is_in_the_reference(error: str, least: int, page: Path, title: str) -> None:
+    """Those that are put together elsewhere are provoked below."""
+    documented = [cell for row in rows(section(page, title)) for cell in row]
+    in_the_code = [text for text in messages_in_the_code(error) if text.strip("…")]
+
+    assert least <= len(in_the_code)
+    for text in in_the_code:
+        assert any(matches(text, cell) or matches(cell, text) for cell in documented if cell), text
+
+
+def test_every_message_of_the_command_line_in_the_reference_is_in_the_code() -> None:
+    raised = ("StartRefused", "ServerNotFound", "BadParameter")
+    in_the_code = [text for error in raised for text in messages_in_the_code(error) if text.strip("…")]
+
+    for message, _ in rows(section(ERRORS, "Messages of the command line")):
+        known = [*in_the_code, ServerNotFound.default_message()]
+        assert any(matches(message, text) or matches(text, message) for text in known), message
+
+
+def test_every_reason_against_a_token_in_the_reference_is_in_the_code() -> None:
+    documented = [row[0] for row in rows(section(ACCESS_TOKEN, "When a token lives"))]
+
+    assert set(documented) == set(messages_in_the_code("InvalidToken"))
+
+
+READ: list[Callable[[], object]] = [
+    lambda: read_create(b'{"createTokenWithScopes":["shout"]}', JSON, NEWEST),
+    lambda: read_create(b'{"createTokenWithScopes":"chat"}', JSON, NEWEST),
+    lambda: read_issue(b"", JSON, NEWEST),
+    lambda: read_issue(b'{"scopes":[]}', JSON, NEWEST),
+    lambda: read_create(b'{"expiresInMinutes":59}', JSON, NEWEST),
+    lambda: read_create(b'{"customId":""}', JSON, PREVIEW),
+    lambda: read_create(b"{", JSON, NEWEST),
+    lambda: read_create(b"[]", JSON, NEWEST),
+    lambda: read_create(b"\xff", JSON, NEWEST),
+    lambda: read_create(b'{"a":' + b"[" * 30_000, JSON, NEWEST),
+    lambda: read_proof(SignedRequest("GET", b"/", as_header_list([("host", "a"), ("host", "b")]), b"")),
+    lambda: read_typed(b"", JSON, NewResource),
+    lambda: read_typed(b"{}", JSON, NewResource),
+    lambda: read_introspect(b"{}", JSON),
+]
+
+
+async def test_every_message_about_a_field_is_in_the_reference(
+    service: Service, sources: Sources, words: SharedWords, tmp_path: Path
+) -> None:
+    documented = [(row[0].split(", "), row[1]) for row in rows(section(ERRORS, "400 ValidationError"))]
+    administration = an_administration(service, sources, words)
+    api = AdminApi(administration, "")
+    controls = DevelopmentControls(DevelopmentClock(words, sources.now), Faults(tmp_path, words))
+    caller = Caller(await service.resource())
+    asked: list[Callable[[], Awaitable[object]]] = [
+        lambda: service.identity(caller, "x"),
+        lambda: api.list_identities(service, a_call(query=b"limit=many")),
+        lambda: administration.identities(None, Search(limit=0)),
+        lambda: administration.identities(None, Search(cursor="x")),
+        lambda: administration.add_resource(""),
+        lambda: administration.add_resource("a", region=""),
+        lambda: administration.add_resource("a", hosts=["A"]),
+        lambda: administration.add_resource("a", resource_id="x"),
+        lambda: controls.move_clock(service, a_call(body=b'{"action":"set"}')),
+        lambda: controls.move_clock(service, a_call(body=b'{"action":"set","now":-1}')),
+        lambda: controls.add_fault(service, a_call(body=b"{}")),
+    ]
+
+    said = []
+    for read in READ:
+        with pytest.raises(InvalidRequest) as refusal:
+            read()
+        said.append((refusal.value.target, refusal.value.message))
+    for ask in asked:
+        with pytest.raises(InvalidRequest) as refusal:
+            await ask()
+        said.append((refusal.value.target, refusal.value.message))
+
+    for target, message in said:
+        assert any(target in targets and matches(pattern, message) for targets, pattern in documented), message
+    for targets, pattern in documented:
+        assert any(target in targets and matches(pattern, message) for target, message in said), pattern
+
+
+def changed(name: str, value: str | None) -> list[tuple[bytes, bytes]]:
+    """The headers of a signed request, one of them replaced, or left out for None."""
+    kept = [header for header in signed_headers("POST", TARGET) if header[0] != name.encode()]
+    return kept if value is None else [*kept, *as_header_list([(name, value)])]
+
+
+DENIED = [
+    changed("authorization", None),
+    changed("authorization", "Bearer e30.e30.AAAA"),
+    changed("authorization", "HMAC-SHA256 SignedHeaders=x-ms-date;host&Signature=AAAA"),
+    changed("x-ms-date", None),
+    [*signed_headers("POST", TARGET), (b"x-ms-date", b"Mon, 23 Nov 2026 12:00:00 GMT")],
+    changed("x-ms-content-sha256", "AAAA"),
+    changed("x-ms-date", "yesterday"),
+    signed_headers("POST", TARGET, now=NOON - HOUR),
+    signed_headers("POST", TARGET, now=NOON + HOUR),
+    signed_headers("POST", TARGET, key=b"another"),
+]
+
+
+async def test_every_reason_of_a_401_is_in_the_reference(service: Service) -> None:
+    documented = [row[0] for row in rows(section(ERRORS, "401 Denied")) if row[0].endswith(".")]
+
+    reasons = []
+    names: set[str] = set()
+    for headers in DENIED:
+        with pytest.raises(Denied) as refusal:
+            await service.authenticate(SignedRequest("POST", TARGET.encode(), headers, b""))
+        reasons.append(refusal.value.reason)
+        names |= {name for name, _ in refusal.value.explanation}
+
+    assert len(reasons) == len(documented)
+    for reason in reasons:
+        assert any(matches(pattern, reason) for pattern in documented), reason
+    assert names <= {row[0] for row in rows(section(ERRORS, "401 Denied"))}
+
+
+def a_call(query: bytes = b"", body: bytes = b"") -> Call:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body}
+
+    return Call({"method": "", "path": "", "raw_path": b"", "query_string": query, "headers": []}, receive)
