@@ -186,7 +186,13 @@ async def _fill(folder: DataFolder, settings: Settings, sources: Sources) -> Sec
     try:
         sealer = Sealer(folder.key_encryption_key(sources.random))
         await fill_store(store, sealer, settings.signing_algorithm, sources)
-        return (await load_directory(store, sealer, 0)).keys[DEVELOPMENT_RESOURCE.id][0].secret
+        keys = (await load_directory(store, sealer, 0)).keys.get(DEVELOPMENT_RESOURCE.id)
+        if keys is None:
+            raise StartRefused(
+                f"The data in {folder.path} has a resource named {DEVELOPMENT_RESOURCE.name} with another id.",
+                "Choose another folder with --data: that name belongs to the development resource.",
+            )
+        return keys[0].secret
     except StoreUnavailable as error:
         raise StartRefused(
             f"The data in {folder.path} cannot be written: {error.reason}.", "Make room, or choose another with --data."

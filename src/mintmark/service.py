@@ -117,7 +117,7 @@ class Service:
         directory = await self.directory()
         found = next(iter(directory.resources.values()), None) if id_or_name is None else directory.find(id_or_name)
         if found is None:
-            raise ResourceNotFound
+            raise ResourceNotFound(None if id_or_name else "There is no resource.")
         return found
 
     async def authenticate(self, request: SignedRequest) -> Caller:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,8 +45,12 @@ def unread() -> Iterator[RunningServer]:
 
 
 def test_output_that_nobody_reads_does_not_stop_the_server(unread: RunningServer) -> None:
-    for _ in range(1500):  # More lines than a pipe holds.
-        assert 201 == create(unread).status
+    address = urlsplit(unread.http_endpoint)
+    connection = HTTPConnection("127.0.0.1", address.port or 0, timeout=5)
+    for _ in range(3000):  # More lines than a pipe holds.
+        connection.request("GET", "/.well-known/jwks.json")
+        assert connection.getresponse().read()
+    connection.close()
 
     assert 0 == unread.stop()
 

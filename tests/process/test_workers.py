@@ -20,6 +20,7 @@ from calls import Answer
 from mintmark.development import DEVELOPMENT_KEYS
 from mintmark.sources import system
 from mintmark.web.wire import moment
+from process import calling
 from process.connections import Admin, Connection, connected_to_each, paused
 from process.watching import children, eventually
 from running import RunningServer, running_server
@@ -37,11 +38,18 @@ Connections = list[Connection]
 Ask = Callable[[Connection], Awaitable[Answer]]
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RunningServer]:
-    with running_server("--data", str(tmp_path / "data"), "--workers", str(WORKERS), "--quiet") as started:
-        eventually("all workers are there", lambda: len(children(started.process.pid)) == WORKERS)
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningServer]:
+    with running_server("--ephemeral", "--workers", str(WORKERS), "--quiet") as started:
         yield started
+
+
+@pytest.fixture
+def server(running: RunningServer) -> Iterator[RunningServer]:
+    """At real time, without faults; its secondary key is the one that it had at first."""
+    yield running
+    assert 200 == calling.admin(running, "POST", "clock", {"action": "resume"}).status
+    assert 204 == calling.admin(running, "DELETE", "faults").status
 
 
 @pytest.fixture
@@ -56,7 +64,7 @@ async def connections(server: RunningServer) -> AsyncIterator[Connections]:
         yield [connection for those in each.values() for connection in those]
 
 
-def create(key: bytes = OLD_KEY, **signing: Any) -> Ask:
+def create(key: bytes = OTHER_KEY, **signing: Any) -> Ask:
     return lambda connection: connection.sign("POST", "/identities", CHAT, key=key, **signing)
 
 
@@ -133,7 +141,7 @@ class TestAtOnce:
         made: dict[str, Any] = {}
 
         async def add() -> None:
-            made.update(await admin("POST", "resources", {"name": "second"}))
+            made.update(await admin("POST", "resources", {"name": "added"}))
 
         # Nobody has its keys before it is there: until then the requests are signed with none of anybody's.
         def ask(connection: Connection) -> Awaitable[Answer]:
@@ -145,18 +153,19 @@ class TestAtOnce:
         assert all(made["id"] in each.json["identity"]["id"] for each in seen.after)
 
     async def test_a_removed_resource(self, admin: Admin, connections: Connections) -> None:
-        made = await admin("POST", "resources", {"name": "second"})
+        made = await admin("POST", "resources", {"name": "gone"})
         gone = create(secret(made, "primary"))
 
-        seen = await seen_around(connections, gone, lambda: admin("DELETE", "resources/second"))
+        seen = await seen_around(connections, gone, lambda: admin("DELETE", "resources/gone"))
 
         assert ({201}, {401}) == seen.statuses()
         assert not any([await admin.lives(token) for token in obtained_last(seen)])
 
     async def test_a_regenerated_key(self, admin: Admin, connections: Connections) -> None:
-        path = "resources/development/access-keys/primary/:regenerate"
+        path = "resources/development/access-keys"
+        old = secret(await admin("GET", path), "primary")
 
-        seen = await seen_around(connections, create(), lambda: admin("POST", path))
+        seen = await seen_around(connections, create(old), lambda: admin("POST", f"{path}/primary/:regenerate"))
 
         assert ({201}, {401}) == seen.statuses()
         assert not any([await admin.lives(token) for token in obtained_last(seen)])
@@ -173,7 +182,7 @@ class TestAtOnce:
                 await admin("POST", "resources/development/access-keys/primary/:regenerate")
                 await admin("DELETE", f"resources/number-{number}")
 
-        seen = await seen_around(connections, create(OTHER_KEY), change_much)
+        seen = await seen_around(connections, create(), change_much)
 
         answers = [*seen.before, *seen.meanwhile, *seen.after]
         assert {201} == {each.status for each in answers}
@@ -181,13 +190,13 @@ class TestAtOnce:
         assert all([await admin.lives(token_of(each)) for each in answers[:: len(answers) // 60]])
 
     async def test_a_moved_clock(self, admin: Admin, connections: Connections) -> None:
-        moved = {"action": "advance", "milliseconds": HOUR}
+        an_hour_ahead = create(now=system().now() + HOUR)
 
-        seen = await seen_around(connections, create(), lambda: admin("POST", "clock", moved))
+        seen = await seen_around(
+            connections, an_hour_ahead, lambda: admin("POST", "clock", {"action": "advance", "milliseconds": HOUR})
+        )
 
-        assert ({201}, {401}) == seen.statuses()
-        ahead = create(now=system().now() + HOUR)
-        assert {201} == {(await ahead(each)).status for each in connections}
+        assert ({401}, {201}) == seen.statuses()
 
     async def test_a_fault_and_its_end(self, admin: Admin, connections: Connections) -> None:
         teapot = {"operation": "create", "status": 418, "count": 1_000_000}
@@ -214,6 +223,12 @@ async def one_to_each(server: RunningServer) -> AsyncIterator[Connections]:
 
 
 class TestAReplacedWorker:
+    @pytest.fixture
+    def server(self, tmp_path: Path) -> Iterator[RunningServer]:
+        """One of its own, as it was made."""
+        with running_server("--data", str(tmp_path / "data"), "--workers", str(WORKERS), "--quiet") as started:
+            yield started
+
     async def test_it_knows_all_that_changed_whichever_it_replaces(self, server: RunningServer, admin: Admin) -> None:
         second = await admin("POST", "resources", {"name": "second"})
         third = await admin("POST", "resources", {"name": "third"})
@@ -231,6 +246,7 @@ class TestAReplacedWorker:
             OTHER_KEY: 201,
         }
 
+        eventually("all workers are there", lambda: len(children(server.process.pid)) == WORKERS)
         for worker in sorted(children(server.process.pid)):  # The one that serves the admin listener is among them.
             await replaced(server, worker)
             async with one_to_each(server) as connections:

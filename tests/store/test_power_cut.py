@@ -9,6 +9,7 @@ acknowledgement. Each time the disk is rebuilt as the cut left it, and a plain s
 
 import asyncio
 import itertools
+import os
 import random  # noqa: TID251  with a fixed seed
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -90,8 +91,12 @@ async def test_what_is_acknowledged_survives_when_every_unsynced_write_is_lost(
     assert verdict.cuts > 500
 
 
+# How much of what was not synced survives all the same; `make test-all` tries more.
+SHARES = [float(share) for share in os.environ.get("MINTMARK_POWER_CUT_SHARES", "0.5").split(",")]
+
+
 @pytest.mark.usefixtures("checkpoints_often")
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", SHARES)
 async def test_what_is_acknowledged_survives_when_some_unsynced_sectors_are_lost(
     share: float, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -16,7 +16,7 @@ from store.process import run_together
 
 NEWER = len(MIGRATIONS) + 1
 RACERS = 4
-RACES = 8
+RACES = 5
 
 
 @pytest.fixture

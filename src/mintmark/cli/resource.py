@@ -92,8 +92,10 @@ def list_keys(resource: str, as_json: bool, **server: Any) -> None:
     if as_json:
         print_json(found)
     else:
-        for key in found["accessKeys"]:
-            _print_key(key)
+        primary, secondary = found["accessKeys"]
+        _print_key(primary)
+        click.echo()
+        _print_key(secondary)
 
 
 @access_key.command()
