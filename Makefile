@@ -30,9 +30,10 @@ support-matrix: dev-env  ## write docs/reference/support-matrix.md anew, from th
 	.venv/bin/pytest --numprocesses auto --dist loadfile tests/compat --write-support-matrix
 
 test-all: check test  ## check, test, the long races, a real browser and a full disk: what CI runs
-	MINTMARK_RACE_ROUNDS=10000 .venv/bin/pytest --numprocesses auto tests/service/test_races.py
-	MINTMARK_RACE_ROUNDS=2000 MINTMARK_POWER_CUT_SHARES=0.1,0.9 .venv/bin/pytest --numprocesses auto --dist loadfile \
-		tests/process/test_races.py tests/store/test_power_cut.py
+	MINTMARK_RACE_ROUNDS=10000 .venv/bin/pytest --numprocesses auto --dist loadfile \
+		tests/service/test_races.py tests/process/test_races.py
+	MINTMARK_POWER_CUT_SHARES=0.1,0.9 .venv/bin/pytest tests/store/test_power_cut.py
+	MINTMARK_SCHEMATHESIS_EXAMPLES=100 .venv/bin/pytest --numprocesses auto tests/openapi/test_schemathesis.py
 	.venv/bin/pytest -m "browser or root"
 
 lock: run-env  ## pin the dependencies of pyproject.toml in requirements/; ARGS=--upgrade for the newest

@@ -26,7 +26,7 @@ from openapi.contract import document, load
 from running import RunningServer
 
 EXAMPLES = int(os.environ.get("MINTMARK_SCHEMATHESIS_EXAMPLES", "3"))
-IDENTITIES = 60  # that exist at first; some are deleted on the way
+IDENTITIES = 100 + 15 * EXAMPLES  # that exist at first; some are deleted on the way
 
 answers: Counter[tuple[str, int]] = Counter()
 
@@ -52,7 +52,7 @@ def no_answers_yet() -> None:
     answers.clear()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def identities(server: RunningServer) -> list[str]:
     """Some that exist, so that requests get beyond their path, and one that does not."""
     return [an_identity(0, now=NOON).id, *(create(server).json["identity"]["id"] for _ in range(IDENTITIES))]

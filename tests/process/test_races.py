@@ -1,7 +1,7 @@
 """Races over real sockets: revoke, delete and issue on one identity at once, through every worker of a server.
 
 Whatever the order turns out to be: no live token that should be dead, no dead one that should live, and so after a
-restart too. MINTMARK_RACE_ROUNDS sets how many rounds there are; `make test-all` runs 2,000.
+restart too. MINTMARK_RACE_ROUNDS sets how many rounds there are; `make test-all` runs 10,000.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ import base64
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ import pytest
 from calls import Answer
 from mintmark.development import DEVELOPMENT_KEYS
 from mintmark.sources import system
+from mintmark.store.sqlite import SqliteStore
 from mintmark.web.wire import moment
 from process import calling
-from process.connections import Admin, Connection, connected_to_each, paused
+from process.connections import Admin, Connection, connected, connected_to_each, paused
 from process.watching import children, eventually
 from running import RunningServer, running_server
 
@@ -216,6 +217,17 @@ async def replaced(server: RunningServer, worker: int) -> None:
     eventually("the old one is gone", lambda: worker not in children(server.process.pid))
 
 
+async def admin_worker_of(server: RunningServer) -> int:
+    """The one that answers on the admin listener while all others stand still."""
+    pids = children(server.process.pid)
+    for pid in sorted(pids):
+        with paused(pids - {pid}), suppress(TimeoutError):
+            async with asyncio.timeout(1), connected(server.admin_endpoint) as connection:
+                assert 200 == (await connection.ask("GET", "/_mintmark/live")).status
+                return pid
+    raise AssertionError("no worker answers alone")
+
+
 @asynccontextmanager
 async def one_to_each(server: RunningServer) -> AsyncIterator[Connections]:
     async with connected_to_each(server, WORKERS, 1) as by_worker:
@@ -224,9 +236,11 @@ async def one_to_each(server: RunningServer) -> AsyncIterator[Connections]:
 
 class TestAReplacedWorker:
     @pytest.fixture
-    def server(self, tmp_path: Path) -> Iterator[RunningServer]:
-        """One of its own, as it was made."""
+    async def server(self, tmp_path: Path) -> AsyncIterator[RunningServer]:
+        """One of its own, as it was made, whose workers all serve: until then it would rather stop than replace one."""
         with running_server("--data", str(tmp_path / "data"), "--workers", str(WORKERS), "--quiet") as started:
+            async with one_to_each(started):
+                pass
             yield started
 
     async def test_it_knows_all_that_changed_whichever_it_replaces(self, server: RunningServer, admin: Admin) -> None:
@@ -246,7 +260,6 @@ class TestAReplacedWorker:
             OTHER_KEY: 201,
         }
 
-        eventually("all workers are there", lambda: len(children(server.process.pid)) == WORKERS)
         for worker in sorted(children(server.process.pid)):  # The one that serves the admin listener is among them.
             await replaced(server, worker)
             async with one_to_each(server) as connections:
@@ -262,8 +275,8 @@ class TestAReplacedWorker:
     async def test_a_change_that_was_cut_short_is_in_effect_everywhere_or_nowhere(
         self, server: RunningServer, admin: Admin
     ) -> None:
-        """The worker of the admin listener is killed while it regenerates a key, between the store and the news."""
-        admin_worker, key = min(children(server.process.pid)), bytes(OLD_KEY)
+        """The worker of the admin listener is killed while it regenerates a key."""
+        admin_worker, key = await admin_worker_of(server), bytes(OLD_KEY)
         for number in range(4):
             before = children(server.process.pid)
             asking = asyncio.ensure_future(admin("POST", "resources/development/access-keys/primary/:regenerate"))
@@ -279,3 +292,19 @@ class TestAReplacedWorker:
                     assert 201 == (await create(now_valid)(connection)).status
                     assert (201 if key == now_valid else 401) == (await create(key)(connection)).status
             key = now_valid
+
+    async def test_it_tells_the_others_what_its_predecessor_did_but_could_not_tell(
+        self, server: RunningServer, admin: Admin, tmp_path: Path
+    ) -> None:
+        second = await admin("POST", "resources", {"name": "second"})
+        its_key = create(secret(second, "primary"))
+        async with one_to_each(server) as connections:
+            assert [201] * WORKERS == [(await its_key(each)).status for each in connections]
+            store = SqliteStore(tmp_path / "data" / "mintmark.db")
+            assert await store.remove_resource(second["id"])
+            await store.close()
+            assert [201] * WORKERS == [(await its_key(each)).status for each in connections], "nobody told them"
+        await replaced(server, await admin_worker_of(server))
+
+        async with one_to_each(server) as connections:
+            assert [401] * WORKERS == [(await its_key(each)).status for each in connections]
