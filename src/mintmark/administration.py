@@ -23,11 +23,14 @@ from mintmark.service import Service
 from mintmark.sources import Sources
 
 FIRST_SUFFIX, LAST_SUFFIX = b"", b"\xff" * 17
-RESOURCE_ID_BYTES = 16
+RESOURCE_ID_BYTES = SUFFIX_BYTES = 16
 MAX_PAGE = 1000
+MAX_HOSTS = 32
+LONGEST_HOST = 253  # characters
+SHARED_HOSTS = ("localhost", "127.0.0.1", "host.docker.internal")  # every resource is reached under these
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,40}")
 
 
@@ -45,8 +48,8 @@ class Search(Struct, frozen=True):
         limit: how many at most, 1 to 1000.
         cursor: from the page before.
         custom_id: only the one of that name.
-        created_after: only later ones, in milliseconds.
-        created_before: only earlier ones, in milliseconds.
+        created_after: only those of that millisecond or later.
+        created_before: only those of before that millisecond.
     """
 
     limit: int = 100
@@ -60,7 +63,7 @@ class Administration:
     """The use cases of the admin listener, beside those of `Service`.
 
     `announce` makes every worker take up a change of resources or keys: it is called when the change is durable and
-    before it is acknowledged.
+    before it is acknowledged, and also when nobody knows whether it is: one time too many costs a look at the store.
     """
 
     def __init__(self, service: Service, sealer: Sealer, announce: Callable[[], None], sources: Sources) -> None:
@@ -79,19 +82,25 @@ class Administration:
             InvalidRequest: a value is malformed.
             ResourceExists: its id, name or one of its host names is taken.
         """
-        _check(_NAME.fullmatch(name), "name", "1 to 63 letters, digits and hyphens")
+        is_name = _NAME.fullmatch(name) and not GUID.fullmatch(name.lower())
+        _check(is_name, "name", "1 to 63 letters, digits and inner hyphens, and not a GUID")
         _check(_REGION.fullmatch(region), "region", "1 to 40 letters, digits and hyphens")
         for host in hosts:
-            _check(_HOST.fullmatch(host), "hosts", "host names in lower case, without port")
+            is_host = _HOST.fullmatch(host) and len(host) <= LONGEST_HOST and host not in SHARED_HOSTS
+            _check(is_host, "hosts", "host names in lower case, without port, other than those of the server itself")
+        _check(len(hosts) <= MAX_HOSTS, "hosts", f"at most {MAX_HOSTS} names")
         if resource_id is None:
             resource_id = guid(self._sources.random(RESOURCE_ID_BYTES))
         _check(GUID.fullmatch(resource_id), "id", "a GUID in lower case")
         resource = Resource(resource_id, name, region, tuple(sorted(set(hosts))))
         keys = new_access_keys(resource_id, self._sources)
         primary, secondary = (seal_access_key(key, self._sealer, self._sources) for key in keys)
-        await self._store.add_resource(resource, (primary, secondary), self._sources.now())
-        self._announce()
-        return resource, keys
+        try:
+            await self._store.add_resource(resource, (primary, secondary), self._sources.now())
+        finally:
+            self._announce()
+        first, second = (await self._service.directory()).keys[resource_id]
+        return resource, (first, second)
 
     async def resources(self) -> Sequence[Resource]:
         """All resources, the oldest first."""
@@ -104,8 +113,11 @@ class Administration:
             ResourceNotFound: there is none.
         """
         resource = await self._service.resource(id_or_name)
-        await self._store.remove_resource(resource.id)
-        self._announce()
+        try:
+            await self._store.remove_resource(resource.id, self._sources.now())
+        finally:
+            self._announce()
+        await self._service.forget_changes()
 
     async def access_keys(self, id_or_name: str) -> Sequence[AccessKey]:
         """The two access keys of a resource.
@@ -125,10 +137,12 @@ class Administration:
         resource = await self._service.resource(id_or_name)
         fresh = new_access_keys(resource.id, self._sources)[0]
         stored = seal_access_key(AccessKey(resource.id, slot, 0, fresh.secret), self._sealer, self._sources)
-        generation = await self._store.replace_access_key(resource.id, slot, stored.sealed, self._sources.now())
+        try:
+            generation = await self._store.replace_access_key(resource.id, slot, stored.sealed, self._sources.now())
+        finally:
+            self._announce()
         if generation is None:
             raise ResourceNotFound
-        self._announce()
         return open_access_key(StoredAccessKey(resource.id, slot, generation, stored.sealed), self._sealer)
 
     async def identities(self, id_or_name: str | None, search: Search) -> Page:
@@ -162,7 +176,7 @@ def _read_cursor(cursor: str | None) -> bytes:
         suffix = base64.b64decode(cursor, altchars=b"-_", validate=True)
     except ValueError:
         suffix = b""
-    _check(len(suffix) == RESOURCE_ID_BYTES, "cursor", "the cursor of the page before")
+    _check(len(suffix) == SUFFIX_BYTES, "cursor", "the cursor of the page before")
     return suffix
 
 

@@ -30,9 +30,9 @@ class Directory(Struct, frozen=True):
     by_host: dict[str, Resource]
     every_key: list[AccessKey]
 
-    def candidates(self, host: str) -> Sequence[AccessKey]:
-        """The keys that may sign for a request to `host`: of the resource with that name, else of every one."""
-        resource = self.by_host.get(host)
+    def candidates(self, host: bytes) -> Sequence[AccessKey]:
+        """The keys that may sign for a request to a Host: of the resource with that name, else of every one."""
+        resource = self.by_host.get(host.decode("latin-1").partition(":")[0].lower().removesuffix("."))
         return self.every_key if resource is None else self.keys[resource.id]
 
     def find(self, id_or_name: str) -> Resource | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from urllib.parse import quote, unquote_to_bytes
 
+from mintmark.directory import Directory
 from mintmark.errors import Denied
 from mintmark.model import AccessKey
 from mintmark.request_signature import (
@@ -23,10 +24,12 @@ from mintmark.request_signature import (
     string_to_sign,
 )
 
+MOST_KEYS = 8  # that the usual mistakes are tried with: each is some fifty signatures
+
 _JAVA_AID = b"x-ms-hmac-string-to-sign-base64"
 
 
-def explain(request: SignedRequest, reason: str, keys: Sequence[AccessKey], now: str) -> list[tuple[str, str]]:
+def explain(request: SignedRequest, reason: str, directory: Directory, now: str) -> list[tuple[str, str]]:
     """Named texts for a request that was refused with `reason`; `now` is the server's time as an RFC 1123 date."""
     headers = {name: value.decode("latin-1") for name, value in request.headers}
     texts = [
@@ -43,6 +46,8 @@ def explain(request: SignedRequest, reason: str, keys: Sequence[AccessKey], now:
     except Denied:
         return texts
     expected = string_to_sign(request.method, request.target, proof.values)
+    keys = directory.candidates(proof.host)[:MOST_KEYS]
+    texts[-1] = ("Date", f"{proof.date} (the server's clock: {now})")
     found = ("Differs", difference(proof, expected, keys))
     return [texts[0], found, *texts[1:], ("StringToSign", expected.decode("latin-1"))]
 
@@ -53,6 +58,8 @@ def difference(proof: Proof, expected: bytes, keys: Sequence[AccessKey]) -> str:
     if account is not None:
         return _compare(account, expected, proof)
     secrets: list[bytes] = [key.secret for key in keys]
+    if any(sign(text, secret) == proof.signature for text in readings(proof) for secret in secrets):
+        return "Nothing: the signature fits what arrived; see Reason."
     for what, text in _usual_mistakes(proof):
         if any(sign(text, secret) == proof.signature for secret in secrets):
             return what

@@ -89,8 +89,16 @@ class Faults:
 
     def _read(self) -> list[Fault]:
         # The number counts, not the file: a new server has none, whatever an old one left.
-        return msgspec.json.decode(self._file.read_bytes(), type=list[Fault]) if self._words[FAULTS] else []
+        if not self._words[FAULTS]:
+            return []
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=list[Fault])
+        except (OSError, msgspec.MsgspecError):  # The disk is full, or somebody changed the file.
+            self._words[FAULTS] = 0
+            return []
 
     def _write(self, faults: Sequence[Fault]) -> None:
-        self._file.write_bytes(msgspec.json.encode(faults))
+        part = self._file.with_suffix(".part")
+        part.write_bytes(msgspec.json.encode(faults))
+        part.replace(self._file)
         self._words[FAULTS] = sum(fault.count for fault in faults)

@@ -152,6 +152,8 @@ def readings(proof: Proof) -> Iterator[bytes]:
     without_port = host.partition(b"]")[0] + b"]" if host.startswith(b"[") else host.partition(b":")[0]
     for other_target in (target, target[1:]):
         for other_host in (host, without_port, host + b"/"):
+            if (other_target, other_host) == (target, host):
+                continue
             values = (*proof.values[: proof.host_at], other_host, *proof.values[proof.host_at + 1 :])
             yield string_to_sign(method, other_target, values)
 

@@ -135,7 +135,7 @@ class Service:
         except Denied as denied:
             if self._explains_denials:
                 clock = formatdate(now / 1000, usegmt=True)
-                denied.explanation = explain(request, denied.reason, directory.every_key, clock)
+                denied.explanation = explain(request, denied.reason, directory, clock)
             raise
         return Caller(directory.resources[key.resource_id], key.label)
 
@@ -272,19 +272,21 @@ class Service:
 
 
 def _key_that_signed(proof: Proof, directory: Directory) -> AccessKey:
-    host = proof.host.decode("latin-1").partition(":")[0].lower()
-    key = find_key(proof, directory.candidates(host))
+    key = find_key(proof, directory.candidates(proof.host))
     if key is None:
         raise Denied("The signature is not that of any access key over the text that arrived.")
     return key
 
 
+def malformed_id(identity_id: str) -> InvalidRequest:
+    """The refusal of what is no identity id."""
+    return InvalidRequest(f"'{identity_id[:100]}' is not an identity id of the form '8:acs:{{guid}}_{{guid}}'.", "id")
+
+
 def _suffix(caller: Caller, identity_id: str) -> bytes:
     parsed = parse_identity_id(identity_id)
     if parsed is None:
-        raise InvalidRequest(
-            f"'{identity_id[:100]}' is not an identity id of the form '8:acs:{{guid}}_{{guid}}'.", "id"
-        )
+        raise malformed_id(identity_id)
     resource_id, suffix = parsed
     if resource_id != caller.resource.id:
         raise IdentityNotOwned

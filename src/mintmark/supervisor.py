@@ -122,13 +122,12 @@ class Supervisor:
         for pid in [pid for pid, pipe in self._starting.items() if pipe in readable]:
             self._hear_of_start(pid)
 
-    def _hear_of_start(self, pid: int) -> bool:
-        """Whether a worker that was starting serves now; False if it ended before."""
+    def _hear_of_start(self, pid: int) -> None:
+        """Takes note of whether a worker that was starting serves now, or ended before."""
         pipe = self._starting.pop(pid)
         serves = bool(os.read(pipe, 1))
         os.close(pipe)
         self._failed_starts = 0 if serves else self._failed_starts + 1
-        return serves
 
     def _reap(self) -> None:
         """Takes note of the children that have ended; one signal may stand for several."""

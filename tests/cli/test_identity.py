@@ -171,7 +171,7 @@ class TestDelete:
     [
         ("nobody", "'nobody' is not an identity id of the form '8:acs:{guid}_{guid}'."),
         ("8:acs:a b?c#d", "is not an identity id of the form"),
-        (FOREIGN, "Provided identity doesn't belong to the resource."),
+        (FOREIGN, "Provided identity doesn't exist."),
         (UNKNOWN, "Provided identity doesn't exist."),
     ],
 )

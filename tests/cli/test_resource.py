@@ -77,12 +77,15 @@ class TestAdd:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["a b"], "name must be 1 to 63 letters, digits and hyphens."),
+            (["a b"], "name must be 1 to 63 letters, digits and inner hyphens, and not a GUID."),
             (["-"], "name must be"),
             (["fine", "--region", "~"], "region must be"),
-            (["fine", "--host", "A.test"], "hosts must be host names in lower case, without port."),
+            (
+                ["fine", "--host", "A.test"],
+                "hosts must be host names in lower case, without port, other than those of the server itself.",
+            ),
             (["fine", "--id", "one"], "id must be a GUID in lower case."),
-            (["development"], "exists already"),
+            (["development"], "belongs to the development resource"),
         ],
     )
     def test_what_cannot_be_is_refused_by_name(self, ask: Mintmark, arguments: list[str], words: str) -> None:

@@ -147,6 +147,12 @@ async def test_every_message_about_a_field_is_in_the_reference(
         lambda: controls.move_clock(service, a_call(body=b'{"action":"set"}')),
         lambda: controls.move_clock(service, a_call(body=b'{"action":"set","now":-1}')),
         lambda: controls.add_fault(service, a_call(body=b"{}")),
+        lambda: controls.add_fault(service, a_call(body=b'{"drop":true,"status":500}')),
+        lambda: controls.add_fault(service, a_call(body=b'{"drop":true,"retryAfter":1}')),
+        lambda: administration.add_resource("a", hosts=[f"host{number}" for number in range(33)]),
+        lambda: api.add_resource(service, a_call(body=b'{"name":"development"}')),
+        lambda: api.list_identities(service, a_call(query=b"colour=red")),
+        lambda: api.list_identities(service, a_call(query=b"customId=")),
     ]
 
     said = []

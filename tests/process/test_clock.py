@@ -24,7 +24,7 @@ TOLERANCE = 20 * SECOND  # of a busy machine
 DAY_LONG = {"createTokenWithScopes": ["chat"]}
 HOUR_LONG = {**DAY_LONG, "expiresInMinutes": 60}
 THEN = 4_102_444_800_000  # 2100-01-01 00:00 UTC, far from whenever this runs
-BEGIN, END = 0, 32_503_680_000_000  # 1970 to 3000
+BEGIN, END = 1_577_865_600_000, 32_503_680_000_000  # 2020 to 3000
 
 
 @pytest.fixture(scope="module")
@@ -225,11 +225,11 @@ class TestWhatFollows:
         ({"action": "advance"}, "milliseconds", "milliseconds is required"),
         ({"action": "set"}, "now", "now is required"),
         ({"action": "advance", "now": THEN}, "milliseconds", "milliseconds is required"),
-        ({"action": "set", "now": END}, "now", "outside the years 1970 to 2999"),
-        ({"action": "set", "now": -1}, "now", "outside the years 1970 to 2999"),
-        ({"action": "set", "now": 10**30}, "now", "outside the years 1970 to 2999"),
-        ({"action": "advance", "milliseconds": END}, "milliseconds", "outside the years 1970 to 2999"),
-        ({"action": "advance", "milliseconds": -END}, "milliseconds", "outside the years 1970 to 2999"),
+        ({"action": "set", "now": END}, "now", "outside the years 2020 to 2999"),
+        ({"action": "set", "now": -1}, "now", "outside the years 2020 to 2999"),
+        ({"action": "set", "now": 10**30}, "now", "outside the years 2020 to 2999"),
+        ({"action": "advance", "milliseconds": END}, "milliseconds", "outside the years 2020 to 2999"),
+        ({"action": "advance", "milliseconds": -END}, "milliseconds", "outside the years 2020 to 2999"),
         ({"action": "jump"}, None, "action"),
         ({"action": "set", "now": "noon"}, None, "now"),
         ({"action": "set", "now": 1.5}, None, "now"),

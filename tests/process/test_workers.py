@@ -301,7 +301,7 @@ class TestAReplacedWorker:
         async with one_to_each(server) as connections:
             assert [201] * WORKERS == [(await its_key(each)).status for each in connections]
             store = SqliteStore(tmp_path / "data" / "mintmark.db")
-            assert await store.remove_resource(second["id"])
+            assert await store.remove_resource(second["id"], 0)
             await store.close()
             assert [201] * WORKERS == [(await its_key(each)).status for each in connections], "nobody told them"
         await replaced(server, await admin_worker_of(server))

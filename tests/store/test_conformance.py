@@ -300,7 +300,7 @@ async def test_a_closed_store_refuses_everything(open_store: OpenStore) -> None:
         lambda: store.revoke_tokens(DEVELOPMENT_RESOURCE.id, an_identity(1).suffix, NOON),
         lambda: store.delete_identity(DEVELOPMENT_RESOURCE.id, an_identity(1).suffix, NOON),
         lambda: store.forget_changes(NOON),
-        lambda: store.remove_resource(DEVELOPMENT_RESOURCE.id),
+        lambda: store.remove_resource(DEVELOPMENT_RESOURCE.id, NOON),
         lambda: store.replace_access_key(DEVELOPMENT_RESOURCE.id, "primary", FRESH, NOON),
     ]
 
@@ -724,18 +724,20 @@ class TestResources:
         await asyncio.gather(*(store.create_identity(each) for each in theirs))
         await store.delete_identity(removed.id, theirs[0].suffix, NOON)
 
-        assert await store.remove_resource(removed.id)
+        assert await store.remove_resource(removed.id, NOON)
+        while await store.forget_changes(NOON):
+            pass
 
         assert [DEVELOPMENT_RESOURCE] == await store.resources()
         assert set(access_keys()) == set(await store.access_keys())
         assert [None] * 1200 == [await found(store, each) for each in theirs]
         assert await found(store, ours) == ours
-        assert not await store.remove_resource(removed.id)
+        assert not await store.remove_resource(removed.id, NOON)
 
     async def test_one_that_is_not_there_cannot_be_removed(self, store: Store) -> None:
         await store.add_resource(DEVELOPMENT_RESOURCE, access_keys(), NOON)
 
-        assert not await store.remove_resource(OTHER_RESOURCE.id)
+        assert not await store.remove_resource(OTHER_RESOURCE.id, NOON)
         assert [DEVELOPMENT_RESOURCE] == await store.resources()
 
     async def test_id_name_and_hosts_are_free_again_and_nothing_returns(self, store: Store) -> None:
@@ -743,11 +745,12 @@ class TestResources:
         await store.add_resource(resource, access_keys(resource), NOON)
         identity = an_identity(1, resource_id=resource.id)
         await store.create_or_get_identity(replace(identity, custom_id="ann"))
-        await store.remove_resource(resource.id)
+        await store.remove_resource(resource.id, NOON)
 
         await store.add_resource(resource, access_keys(resource, secret=b"fresh"), NOON)
 
-        assert set(access_keys(resource, secret=b"fresh")) == set(await store.access_keys())
+        fresh = {replace(key, generation=1) for key in access_keys(resource, secret=b"fresh")}
+        assert fresh == set(await store.access_keys())
         assert await found(store, identity) is None
         second = replace(an_identity(2, resource_id=resource.id), custom_id="ann")
         assert await store.create_or_get_identity(second) == (second, True)
@@ -759,7 +762,7 @@ class TestResources:
 
         async def race(_: int) -> bool:
             async with open_store() as racer:
-                return await racer.remove_resource(OTHER_RESOURCE.id)
+                return await racer.remove_resource(OTHER_RESOURCE.id, NOON)
 
         assert 1 == sum(await in_event_loops_of_their_own(race))
         async with open_store() as again:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from builders import NOON, signed_headers
+from mintmark.directory import Directory
 from mintmark.explain import explain
 from mintmark.model import AccessKey, Secret
 from mintmark.request_signature import SignedRequest, content_hash
@@ -28,7 +29,8 @@ def request_signed_over(text: str, key: bytes = KEY, **extra: str) -> SignedRequ
 
 
 def explained(request: SignedRequest) -> dict[str, str]:
-    return dict(explain(request, "The signature is wrong.", KEYS, DATE))
+    directory = Directory(0, {}, {}, {}, KEYS)
+    return dict(explain(request, "The signature is wrong.", directory, DATE))
 
 
 def text(**changes: Any) -> str:
@@ -66,6 +68,10 @@ def test_usual_mistakes_are_named(signed: str, part: str, named: str) -> None:
 
     assert differs.startswith(part)
     assert named in differs
+
+
+def test_a_right_signature_is_not_blamed() -> None:
+    assert explained(request_signed_over(text()))["Differs"].startswith("Nothing: the signature fits")
 
 
 def test_a_key_that_was_not_decoded_is_named() -> None:

@@ -156,7 +156,7 @@ class TestIdentity:
         unknown = await admin(method, f"identities/{UNKNOWN}{suffix}", body)
 
         assert (400, "id") == (malformed.status, malformed.error["target"])
-        assert (401, "IdentityNotOwned") == (nobodys.status, nobodys.error["code"])
+        assert (404, "IdentityNotFound") == (nobodys.status, nobodys.error["code"])
         assert (204 if method == "DELETE" else 404) == unknown.status
 
     @pytest.mark.parametrize(
@@ -361,7 +361,7 @@ class TestResource:
         assert 401 == (await create_with(service, sources, key)).status
         introspected = await admin("POST", "introspect", {"token": created["accessToken"]["token"]})
         assert "The token's resource does not exist." == introspected.json["reason"]
-        assert 401 == (await admin("GET", f"identities/{created['identity']['id']}")).status
+        assert 404 == (await admin("GET", f"identities/{created['identity']['id']}")).status
         for method, path in (
             ("GET", "resources/two"),
             ("DELETE", "resources/two"),

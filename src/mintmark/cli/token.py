@@ -56,7 +56,7 @@ def show(token: str, as_json: bool, **server: Any) -> None:
 
     With - the token is read from standard input, which keeps it out of the shell's history.
     """
-    text = (token if token != STANDARD_INPUT else sys.stdin.read()).strip()
+    text = (token if token != STANDARD_INPUT else sys.stdin.buffer.read().decode(errors="replace")).strip()
     now = system().now()
     try:
         client = find_server(**server)

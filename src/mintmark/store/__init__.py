@@ -64,7 +64,10 @@ class Store(Protocol):
         """Ends the identity and its tokens for good, and frees its custom id; does nothing if there is none."""
 
     async def forget_changes(self, before: int) -> int:
-        """Forgets deleted identities and old revocations of before that time; answers how many, at most a batch."""
+        """Forgets deletions and revocations of before that time, and identities of removed resources.
+
+        Answers how many rows that were, at most a batch of each kind.
+        """
 
     async def add_resource(self, resource: Resource, keys: tuple[StoredAccessKey, StoredAccessKey], now: int) -> None:
         """Keeps a resource, its host names and its two access keys together.
@@ -73,8 +76,12 @@ class Store(Protocol):
             ResourceExists: one has that id, name or host name already; nothing was kept.
         """
 
-    async def remove_resource(self, resource_id: str) -> bool:
-        """Removes a resource with its access keys and its identities; False if there is none."""
+    async def remove_resource(self, resource_id: str, now: int) -> bool:
+        """Removes a resource, and so the life of its keys, identities and tokens; False if there is none.
+
+        Its identities go with `forget_changes`. A resource with the same id can be added again: its access keys then
+        go on with the next generation.
+        """
 
     async def resources(self) -> list[Resource]:
         """All resources, the oldest first."""

@@ -24,8 +24,13 @@ MIGRATIONS: tuple[str, ...] = (
         resource_id blob not null references resource (resource_id) on delete cascade
     ) strict, without rowid;
 
+    create table removed_resource (
+        resource_id blob primary key,
+        removed_at integer not null
+    ) strict, without rowid;
+
     create table access_key (
-        resource_id blob not null references resource (resource_id) on delete cascade,
+        resource_id blob not null,
         slot text not null check (slot in ('primary', 'secondary')),
         generation integer not null,
         sealed_by text not null,

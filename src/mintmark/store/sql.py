@@ -85,8 +85,11 @@ INSERT_HOST = """
     insert into resource_host (host, resource_id) values (?, ?)
 """
 
+# The key of a removed resource stays, so that one of the same id goes on with the next generation: no old token fits.
 INSERT_ACCESS_KEY = """
     insert into access_key (resource_id, slot, generation, sealed_by, sealed) values (?, ?, ?, ?, ?)
+    on conflict (resource_id, slot) do update
+    set generation = access_key.generation + 1, sealed_by = excluded.sealed_by, sealed = excluded.sealed
 """
 
 SELECT_RESOURCES = """
@@ -98,7 +101,8 @@ SELECT_HOSTS = """
 """
 
 SELECT_ACCESS_KEYS = """
-    select resource_id, slot, generation, sealed_by, sealed from access_key order by resource_id, slot
+    select resource_id, slot, generation, sealed_by, sealed from access_key
+    where resource_id in (select resource_id from resource) order by resource_id, slot
 """
 
 REPLACE_ACCESS_KEY = """
@@ -110,6 +114,22 @@ REPLACE_ACCESS_KEY = """
 
 DELETE_RESOURCE = """
     delete from resource where resource_id = ? returning resource_id
+"""
+
+MARK_KEYS_OF_RESOURCE = """
+    update access_key set changed_at = ?, changed_revision = ? where resource_id = ?
+"""
+
+INSERT_REMOVED_RESOURCE = """
+    insert or replace into removed_resource (resource_id, removed_at) values (?, ?)
+"""
+
+SELECT_REMOVED_RESOURCES = """
+    select resource_id from removed_resource where resource_id not in (select resource_id from resource)
+"""
+
+FORGET_REMOVED_RESOURCE = """
+    delete from removed_resource where removed_at < ?
 """
 
 DELETE_IDENTITIES_OF_RESOURCE = """

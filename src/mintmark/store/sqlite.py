@@ -157,10 +157,16 @@ class SqliteStore:
         """See `Store.forget_changes`."""
 
         def write(db: apsw.Connection) -> int:
-            db.execute(sql.FORGET_DELETED, (before, SWEEP_BATCH))
-            forgotten = db.changes()
-            db.execute(sql.FORGET_REVOKED, (before, SWEEP_BATCH))
-            return forgotten + db.changes()
+            forgotten = 0
+            for query in (sql.FORGET_DELETED, sql.FORGET_REVOKED):
+                db.execute(query, (before, SWEEP_BATCH))
+                forgotten += db.changes()
+            for (resource_id,) in db.execute(sql.SELECT_REMOVED_RESOURCES).fetchall():
+                db.execute(sql.DELETE_IDENTITIES_OF_RESOURCE, (resource_id, SWEEP_BATCH))
+                forgotten += db.changes()
+            if not forgotten:
+                db.execute(sql.FORGET_REMOVED_RESOURCE, (before,))
+            return forgotten
 
         count: int = await self._batcher.submit(write)
         return count
@@ -186,18 +192,19 @@ class SqliteStore:
         except apsw.ConstraintError as error:
             raise ResourceExists from error
 
-    async def remove_resource(self, resource_id: str) -> bool:
+    async def remove_resource(self, resource_id: str, now: int) -> bool:
         """See `Store.remove_resource`."""
-        row = (_blob(resource_id),)
-        found = await self._batcher.submit(lambda db: bool(db.execute(sql.DELETE_RESOURCE, row).fetchall()))
+        row = _blob(resource_id)
 
-        def sweep(db: apsw.Connection) -> int:
-            db.execute(sql.DELETE_IDENTITIES_OF_RESOURCE, (*row, SWEEP_BATCH))
-            return db.changes()
+        def write(db: apsw.Connection) -> bool:
+            if not db.execute(sql.DELETE_RESOURCE, (row,)).fetchall():
+                return False
+            db.execute(sql.MARK_KEYS_OF_RESOURCE, (now, _next_revision(db), row))
+            db.execute(sql.INSERT_REMOVED_RESOURCE, (row, now))
+            return True
 
-        while await self._batcher.submit(sweep):
-            pass
-        return bool(found)
+        found: bool = await self._batcher.submit(write)
+        return found
 
     async def resources(self) -> list[Resource]:
         """See `Store.resources`."""

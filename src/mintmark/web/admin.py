@@ -7,9 +7,10 @@ from urllib.parse import parse_qsl
 from msgspec import Struct
 
 from mintmark.administration import Administration, Search
-from mintmark.errors import InvalidRequest, RouteNotFound
-from mintmark.model import AccessKey, Identity, KeySlot, Resource
-from mintmark.service import Caller, Service
+from mintmark.development import DEVELOPMENT_RESOURCE
+from mintmark.errors import IdentityNotFound, InvalidRequest, RouteNotFound
+from mintmark.model import AccessKey, Identity, KeySlot, Resource, parse_identity_id
+from mintmark.service import Caller, Service, malformed_id
 from mintmark.web.answer import NOT_KEPT, Answer, json_answer
 from mintmark.web.call import Call
 from mintmark.web.wire import (
@@ -19,6 +20,7 @@ from mintmark.web.wire import (
     read_introspect,
     read_issue,
     read_typed,
+    shorten,
     write_created,
     write_token,
 )
@@ -50,13 +52,13 @@ class AdminApi:
         """`POST /_mintmark/identities?resource=`: as Create, by no access key."""
         body = await call.body()
         asked = read_create(body, _content_type(call), _VERSION)
-        caller = Caller(await service.resource(_query(call).get("resource")))
+        caller = Caller(await service.resource(_query(call, "resource").get("resource")))
         identity, token, is_new = await service.create_identity(caller, asked.token, asked.custom_id)
         return Answer(201 if is_new else 200, write_created(identity, token), headers=NOT_KEPT)
 
     async def list_identities(self, _service: Service, call: Call) -> Answer:
         """`GET /_mintmark/identities`: a page of them, chosen by the query (see `Search`)."""
-        query = _query(call)
+        query = _query(call, "resource", "limit", "cursor", "customId", "createdAfter", "createdBefore")
         search = Search(
             limit=_number(query, "limit", 100),
             cursor=query.get("cursor"),
@@ -99,6 +101,8 @@ class AdminApi:
     async def add_resource(self, _service: Service, call: Call) -> Answer:
         """`POST /_mintmark/resources`: a new one, with its access keys."""
         asked = read_typed(await call.body(), _content_type(call), NewResource)
+        if asked.name == DEVELOPMENT_RESOURCE.name and asked.id != DEVELOPMENT_RESOURCE.id:
+            raise InvalidRequest(f"name {asked.name} belongs to the development resource.", "name")
         resource, keys = await self._administration.add_resource(asked.name, asked.region, asked.hosts, asked.id)
         shown = {**_resource(resource), "accessKeys": [self._access_key(each, resource) for each in keys]}
         return json_answer(shown, 201)
@@ -141,9 +145,13 @@ class AdminApi:
 
 async def _owner(service: Service, call: Call) -> Caller:
     """Whoever runs the server may act for the resource that the identity's id names."""
-    resource_id = call.identity_id.removeprefix("8:acs:").partition("_")[0]
-    directory = await service.directory()
-    return Caller(directory.resources.get(resource_id) or await service.resource())
+    parsed = parse_identity_id(call.identity_id)
+    if parsed is None:
+        raise malformed_id(call.identity_id)
+    resource = (await service.directory()).resources.get(parsed[0])
+    if resource is None:
+        raise IdentityNotFound
+    return Caller(resource)
 
 
 def _identity(identity: Identity) -> dict[str, Any]:
@@ -166,8 +174,15 @@ def _content_type(call: Call) -> bytes:
     return content_type
 
 
-def _query(call: Call) -> dict[str, str]:
-    return dict(parse_qsl(call.query.decode("latin-1")))
+def _query(call: Call, *known: str) -> dict[str, str]:
+    """The query's parameters; one that is empty, doubled or unknown is refused: it would mean more than was meant."""
+    pairs = parse_qsl(call.query.decode("latin-1"), keep_blank_values=True)
+    for number, (name, value) in enumerate(pairs):
+        if name not in known:
+            raise InvalidRequest(f"There is no parameter {shorten(name)}; there are: {', '.join(known)}.")
+        if not value or name in dict(pairs[:number]):
+            raise InvalidRequest(f"{name} must be given once and not be empty.", name)
+    return dict(pairs)
 
 
 def _number(query: dict[str, str], name: str, default: _Default) -> int | _Default:

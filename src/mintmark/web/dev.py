@@ -7,13 +7,14 @@ from msgspec import Struct
 from mintmark.development_clock import DevelopmentClock
 from mintmark.errors import InvalidRequest
 from mintmark.faults import Fault, Faults
+from mintmark.model import SUFFIX_EPOCH
 from mintmark.service import Service
 from mintmark.web.answer import Answer, json_answer
 from mintmark.web.call import Call
 from mintmark.web.wire import moment, read_typed
 
-# Years that every client can read in a token and in its expiry.
-EARLIEST, LATEST = 0, 32_503_680_000_000  # 1970 to 3000, in milliseconds
+# From when on identity ids tell the time, to where every client can read it in a token.
+EARLIEST, LATEST = SUFFIX_EPOCH, 32_503_680_000_000  # 2020 to 3000, in milliseconds
 
 
 class ClockMove(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -58,6 +59,10 @@ class DevelopmentControls:
         fault = read_typed(await call.body(), call.headers.get(b"content-type", b""), Fault)
         if fault.status is None and not fault.drop and not fault.delay:
             raise InvalidRequest("A fault needs a status, a delay or drop.", "status")
+        if fault.drop and fault.status is not None:
+            raise InvalidRequest("A dropped connection brings no status: give one or the other.", "drop")
+        if fault.retry_after is not None and fault.status is None:
+            raise InvalidRequest("retryAfter goes with a status.", "retryAfter")
         self._faults.add(fault)
         return await self.list_faults(service, call)
 
@@ -86,5 +91,5 @@ def _needed(value: int | None, name: str) -> int:
 
 def _check_time(now: int, name: str) -> int:
     if not EARLIEST <= now < LATEST:
-        raise InvalidRequest(f"{name} would set the clock outside the years 1970 to 2999.", name)
+        raise InvalidRequest(f"{name} would set the clock outside the years 2020 to 2999.", name)
     return now

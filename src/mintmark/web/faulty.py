@@ -2,12 +2,13 @@
 
 import asyncio
 
+from mintmark.errors import RequestRefused
 from mintmark.faults import Fault, Faults
 from mintmark.web.answer import Answer
 from mintmark.web.auth import Signed, SignedHandler
 from mintmark.web.call import Call
 from mintmark.web.endpoint import Guarded
-from mintmark.web.problems import envelope
+from mintmark.web.problems import envelope, refusal
 
 _CODES = {429: "TooManyRequests", 500: "InternalServerError", 503: "ServiceUnavailable"}
 
@@ -31,13 +32,20 @@ class Faulty:
 
 
 async def _befall(fault: Fault, inner: Guarded, call: Call) -> Answer:
-    answer = await inner(call) if fault.when == "after" else None
+    answer = await _carried_out(inner, call) if fault.when == "after" else None
     await asyncio.sleep(fault.delay / 1000)
     if fault.drop:
         await call.abort()
     if fault.status is not None:
         return _failure(fault, fault.status)
     return answer or await inner(call)
+
+
+async def _carried_out(inner: Guarded, call: Call) -> Answer:
+    try:
+        return await inner(call)
+    except RequestRefused as refused:
+        return refusal(refused)
 
 
 def _failure(fault: Fault, status: int) -> Answer:
