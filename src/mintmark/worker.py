@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -81,6 +82,9 @@ async def _serve(build: Callable[[], Awaitable[Running]], parent: int, ready: in
 
     loop.add_reader(parent, left_alone)
     running = await build()
+    # What was made for the start lives as long as the worker: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     servers = [_Server(_config(listener)) for listener in running.listeners]
     serving = [
         asyncio.create_task(server.serve(list(listener.sockets)))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+from msgspec import Struct
 
 from mintmark.errors import ResourceExists, StartRefused, StoreUnavailable
 from mintmark.model import Identity, KeySlot, Resource, SealedSecret, StoredAccessKey, StoredSigningKey, guid
@@ -91,7 +92,7 @@ class SqliteStore:
 
     async def create_identity(self, identity: Identity) -> None:
         """See `Store.create_identity`."""
-        await self._batcher.submit(_statement(sql.INSERT_IDENTITY, _row(identity)))
+        await self._batcher.submit(_Statement(sql.INSERT_IDENTITY, _row(identity)))
 
     async def create_or_get_identity(self, identity: Identity) -> tuple[Identity, bool]:
         """See `Store.create_or_get_identity`."""
@@ -237,7 +238,7 @@ class SqliteStore:
     async def add_first_signing_key(self, key: StoredSigningKey) -> None:
         """See `Store.add_first_signing_key`."""
         row = (key.kid, key.algorithm, key.public_jwk, key.created_at, key.sealed.key_id, key.sealed.ciphertext)
-        await self._batcher.submit(_statement(sql.INSERT_FIRST_SIGNING_KEY, row))
+        await self._batcher.submit(_Statement(sql.INSERT_FIRST_SIGNING_KEY, row))
 
     async def signing_keys(self) -> list[StoredSigningKey]:
         """See `Store.signing_keys`."""
@@ -250,7 +251,7 @@ class SqliteStore:
         """See `Store.is_ready`."""
         try:
             if self._last_commit_failed:
-                await self._batcher.submit(_statement(sql.PROBE, ()))  # A write tells whether writes succeed.
+                await self._batcher.submit(_Statement(sql.PROBE, ()))  # A write tells whether writes succeed.
             self._check_in_place()
             await self._read(sql.SELECT_MIGRATIONS)
         except StoreUnavailable:
@@ -282,11 +283,30 @@ class SqliteStore:
     def _commit(self, writes: Sequence[Write]) -> list[Any]:
         """One transaction for all: a constraint undoes one statement and leaves the transaction to the others."""
         self._last_commit_failed = True
-        with _failing_plainly(), self._transaction():
-            outcomes = [self._attempt(write) for write in writes]
+        with _failing_plainly():
+            outcomes = self._all_alike(writes)
+            if outcomes is None:
+                with self._transaction():
+                    outcomes = [self._attempt(write) for write in writes]
         self._check_in_place()
         self._last_commit_failed = False
         return outcomes
+
+    def _all_alike(self, writes: Sequence[Write]) -> list[Any] | None:
+        """The usual batch, the same statement for many rows, without a word of Python between two rows.
+
+        None, and nothing done, where the writes differ or one of them is refused: then each has to be tried by itself.
+        """
+        query = writes[0].query if isinstance(writes[0], _Statement) else None
+        rows = [write.row for write in writes if isinstance(write, _Statement) and write.query == query]
+        if len(rows) < len(writes) or query is None:
+            return None
+        try:
+            with self._transaction():
+                self._db.executemany(query, rows)
+        except (apsw.ConstraintError, OverflowError, TypeError, ValueError):
+            return None
+        return [None] * len(writes)
 
     def _check_in_place(self) -> None:
         """Refuses to acknowledge what goes into a file that somebody removed or replaced."""
@@ -364,11 +384,15 @@ def _next_revision(db: apsw.Connection) -> int:
     return int(str(number))
 
 
-def _statement(query: str, row: Sequence[Any]) -> Write:
-    def write(db: apsw.Connection) -> None:
-        db.execute(query, row)
+class _Statement(Struct, frozen=True):
+    """A write that is one statement and answers nothing."""
 
-    return write
+    query: str
+    row: Sequence[Any]
+
+    def __call__(self, db: apsw.Connection) -> None:
+        """Executes it."""
+        db.execute(self.query, self.row)
 
 
 def _blob(resource_id: str) -> bytes:
