@@ -22,7 +22,6 @@ from mintmark.model import SealedSecret, Secret, SigningAlgorithm
 KEY_ENCRYPTION_KEY_BYTES = 32
 NONCE_BYTES = 12
 RSA_BITS = 2048
-ALGORITHMS = ("ES256", "RS256")
 
 _P256_BYTES = 32
 _ECDSA = ec.ECDSA(hashes.SHA256())

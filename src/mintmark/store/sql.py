@@ -47,10 +47,6 @@ NEXT_REVISION = """
     update revision set number = number + 1 returning number
 """
 
-SELECT_REVISION = """
-    select number from revision
-"""
-
 REVOKE_TOKENS = """
     update identity set generation = generation + 1, changed_at = ?, changed_revision = ?
     where resource_id = ? and suffix = ? and deleted_at is null

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import Struct
 
-from mintmark.errors import RequestRefused, UnsupportedApiVersion
+from mintmark.errors import UnsupportedApiVersion
 from mintmark.model import GUID
 from mintmark.service import Service
 from mintmark.web.answer import HTML, NOT_KEPT, Answer
@@ -128,7 +128,7 @@ class ContractPages:
             bodies=_bodies(VERSIONS["2025-03-02-preview"]),  # The one that has every field.
             versions=list(VERSIONS.values()),
             operations=OPERATIONS,
-            problems=sorted((status, code, _said(error)) for error, (status, code) in PROBLEMS.items()),
+            problems=sorted((status, code, error.default_message()) for error, (status, code) in PROBLEMS.items()),
         )
         return Answer(200, html.encode(), HTML, ((b"content-security-policy", _POLICY), *NOT_KEPT))
 
@@ -162,10 +162,6 @@ def _in_words(schema: Json) -> str:
     if kind == "object":
         return f"an object with {', '.join(schema['properties'])}"
     return "a time in ISO 8601" if schema.get("format") == "date-time" else "a string"
-
-
-def _said(error: type[RequestRefused]) -> str:
-    return error.default_message()
 
 
 def _operation(operation: Operation, version: ApiVersion) -> Json:
