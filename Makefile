@@ -1,6 +1,6 @@
 # Needs make and Python 3.11 or later; everything else is set up in .venv by the first command that needs it.
 
-.PHONY: help run test bench support-matrix check format test-all lock clean run-env dev-env
+.PHONY: help run test bench support-matrix settings-page check format test-all lock clean run-env dev-env
 
 help:  ## list these commands
 	@echo 'usage: make COMMAND [ARGS="..."] [PYTHON=python3.12]'
@@ -29,12 +29,15 @@ bench: dev-env  ## measure Create beside other servers (needs wrk); ARGS are its
 support-matrix: dev-env  ## write docs/reference/support-matrix.md anew, from the tests of the SDKs
 	.venv/bin/pytest --numprocesses auto --dist loadfile tests/compat --write-support-matrix
 
-test-all: check test  ## check, test, the long races, a real browser and a full disk: what CI runs
+settings-page: dev-env  ## write the tables of docs/reference/settings.md anew, from the code
+	PYTHONPATH=tests .venv/bin/python -m meta.settings_page
+
+test-all: check test  ## check, test, the long races, a real browser, a full disk and nginx: what CI runs
 	MINTMARK_RACE_ROUNDS=10000 .venv/bin/pytest --numprocesses auto --dist loadfile \
 		tests/service/test_races.py tests/process/test_races.py
 	MINTMARK_POWER_CUT_SHARES=0.1,0.9 .venv/bin/pytest tests/store/test_power_cut.py
 	MINTMARK_SCHEMATHESIS_EXAMPLES=100 .venv/bin/pytest --numprocesses auto tests/openapi/test_schemathesis.py
-	.venv/bin/pytest -m "browser or root"
+	.venv/bin/pytest -m "browser or root or proxy"
 
 lock: run-env  ## pin the dependencies of pyproject.toml in requirements/; ARGS=--upgrade for the newest
 	scripts/lock $(ARGS)

@@ -11,7 +11,7 @@ from bench import machine, report
 from bench.environment import BUILD
 from bench.measure import Plan, measure_all
 from bench.server import StartError
-from bench.subjects import SUBJECTS, Subject
+from bench.subjects import SUBJECTS, VARIANTS, Subject
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Plan, Callable[[Sequence[Seq
         return [int(number) for number in text.split(",")]
 
     def subjects(text: str) -> list[Subject]:
-        known = {subject.name: subject for subject in SUBJECTS}
+        known = {subject.name: subject for subject in (*SUBJECTS, *VARIANTS)}
         if unknown := [name for name in text.split(",") if name not in known]:
             raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
         return [known[name] for name in text.split(",")]

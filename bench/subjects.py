@@ -100,10 +100,10 @@ def _uvicorn(app: str, place: Place, environment: dict[str, str]) -> Command:
     return Command(arguments, {"DATA": str(place.folder)} | environment)
 
 
-def _start_mintmark(place: Place) -> Command:
+def _start_mintmark(module: str, place: Place) -> Command:
     ports = ["--http-port", "0", "--https-port", "0", "--admin-port", "0"]
     options = ["--ephemeral", "--quiet", "--workers", str(place.workers), *ports]
-    return Command([sys.executable, "-m", "mintmark", "dev", *options], {})
+    return Command([sys.executable, "-m", module, "dev", *options], {"PYTHONPATH": str(CHECKOUT)})
 
 
 def _ask_mintmark(server: Server) -> Request:
@@ -141,7 +141,9 @@ def _ask_usual(server: Server) -> Request:
 
 
 SUBJECTS = (
-    Subject("mintmark", _start_mintmark, _ask_mintmark, _check_mintmark),
+    Subject("mintmark", partial(_start_mintmark, "mintmark"), _ask_mintmark, _check_mintmark),
     Subject("bare", _start_bare, _ask_bare, partial(_check_by_file, "ES256")),
     Subject("usual", _start_usual, _ask_usual, partial(_check_by_file, "RS256")),
 )
+# Measured only when they are named.
+VARIANTS = (Subject("uncounted", partial(_start_mintmark, "bench.uncounted"), _ask_mintmark, _check_mintmark),)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from builders import ISSUER, SEALER, FakeClock, counted_sources
-from mintmark.compose import fill_store, open_service
+from mintmark.compose import open_service
+from mintmark.doors.dev import fill_store
 from mintmark.service import Service
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources

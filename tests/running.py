@@ -61,11 +61,11 @@ def running_server(
 
 
 def _read_variables(process: "subprocess.Popen[bytes]") -> dict[str, str]:
-    """The `NAME=value` lines; the last is MINTMARK_ADMIN_ENDPOINT."""
+    """The `NAME=value` lines; the last is COMMUNICATION_EXPIRED_TEAMS_TOKEN."""
     assert process.stdout is not None
     printed = b""
     end = time.monotonic() + START_SECONDS
-    while not re.search(rb"^MINTMARK_ADMIN_ENDPOINT=.*\n", printed, re.MULTILINE):
+    while not re.search(rb"^COMMUNICATION_EXPIRED_TEAMS_TOKEN=.*\n", printed, re.MULTILINE):
         readable, _, _ = select.select([process.stdout], [], [], max(0, end - time.monotonic()))
         assert readable, f"mintmark dev printed nothing more in {START_SECONDS} s: {printed!r}"
         piece = os.read(process.stdout.fileno(), 65536)

@@ -1,219 +1,287 @@
-"""The only place where concrete classes meet: settings in, a running server out."""
+"""The only place where concrete classes meet: what a door has prepared in, a running server out."""
 
 import asyncio
-import contextlib
 import logging
-import os
+import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from socket import socket
+from time import monotonic
 
-import click
 from msgspec import Struct
 
+from mintmark.admin_keys import AdminKeys
 from mintmark.administration import Administration
+from mintmark.bearer import TrustedIssuer
 from mintmark.data_folder import DataFolder
-from mintmark.development import (
-    DEVELOPMENT_RESOURCE,
-    Endpoints,
-    OwnRoots,
-    TlsFiles,
-    development_access_keys,
-    make_tls_files,
-    variables,
-)
+from mintmark.development import Endpoints
 from mintmark.development_clock import DevelopmentClock
-from mintmark.directory import load_directory, seal_access_key
-from mintmark.errors import ResourceExists, StartRefused, StoreUnavailable
+from mintmark.development_issuer import APPLICATION, TEAMS_SCOPES, DevelopmentIssuer
+from mintmark.directory import DirectoryLoader
+from mintmark.errors import StartRefused, StoreUnavailable
 from mintmark.faults import Faults
-from mintmark.jose import NONCE_BYTES, Sealer
-from mintmark.keyring import Keyring, new_signing_key
-from mintmark.model import Secret, SigningAlgorithm
+from mintmark.gauges import gauges
+from mintmark.http.connections import Bounds
+from mintmark.jose import Sealer
+from mintmark.limits import Limiter, parse_limits
+from mintmark.logs import write_logs
+from mintmark.metrics import Metrics
+from mintmark.model import SigningAlgorithm
+from mintmark.openid import BearerVerifier, trust
 from mintmark.service import Service
 from mintmark.settings import Settings
-from mintmark.shared import REVISION, SharedWords
-from mintmark.sockets import listen, port_of, reachable_name
+from mintmark.settings.files import Networks, Secrets, check_files, load_certificate, read_secrets
+from mintmark.shared import REVISION, STARTED, SharedWords
+from mintmark.signing_keys import KeyPolicy, SigningKeys
+from mintmark.snapshots import Snapshots
 from mintmark.sources import Sources, system
 from mintmark.store import Store
 from mintmark.store.sqlite import SqliteStore
 from mintmark.supervisor import Supervisor
-from mintmark.web import build_admin_app, build_public_app
+from mintmark.teams import TeamsIssuer
+from mintmark.web import AdminPages, build_admin_app, build_public_app
+from mintmark.web.adfs import DevelopmentSignIn
 from mintmark.web.admin import AdminApi
+from mintmark.web.auth import Keyed, Local
 from mintmark.web.dev import DevelopmentControls
+from mintmark.web.endpoint import Cors, RequestLog
+from mintmark.web.metrics import MetricsPage, RequestCounter
 from mintmark.web.openapi import ContractPages
-from mintmark.web.request_log import TerminalLog
+from mintmark.web.probes import Probes
+from mintmark.web.request_log import ProductionLog, TerminalLog
+from mintmark.web.signing_keys import SigningKeyApi
 from mintmark.web.start_page import StartPage
 from mintmark.worker import Listener, Running, run_worker
 
+DAY = 24 * 3600 * 1000  # milliseconds
+
+_log = logging.getLogger(__name__)
+
 
 class Sockets(Struct, frozen=True):
-    """The listening sockets of each listener, bound before anything else is made."""
+    """The listening sockets of each listener, bound before anything else is made; none for one that is off."""
 
     https: list[socket]
     http: list[socket]
     admin: list[socket]
 
 
-class DevelopmentServer(Struct, frozen=True):
-    """All that `mintmark dev` decides before its workers start; they inherit it."""
+class Development(Struct, frozen=True):
+    """What only `mintmark dev` has."""
+
+    clock: DevelopmentClock
+    endpoints: Endpoints
+    issuer: DevelopmentIssuer
+    variables: dict[str, str]
+
+
+class Production(Struct, frozen=True):
+    """What only `mintmark serve` has."""
+
+    admin_keys: AdminKeys
+    proxies: Networks
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """All that a door decides before its workers start; they inherit it.
+
+    Attributes:
+        settings: as they were loaded.
+        folder: the data folder, held.
+        sockets: bound.
+        certificate: for HTTPS, with its private key; None where HTTPS is off.
+        tls: what was read of it last; None to have each worker read it.
+        endpoint: the public address, for connection strings.
+        issuer: the `iss` of tokens.
+        sealer: seals secrets.
+        words: what all processes see at once.
+        snapshots: what workers count.
+        cells: what workers count for limits; None without limits.
+        sources: of time and chance.
+        door: what only this door has.
+    """
 
     settings: Settings
     folder: DataFolder
     sockets: Sockets
-    tls: TlsFiles
-    endpoints: Endpoints
+    certificate: tuple[Path, Path] | None
+    tls: ssl.SSLContext | None = None
+    endpoint: str
     issuer: str
-    variables: dict[str, str]
+    sealer: Sealer
     words: SharedWords
-    clock: DevelopmentClock
+    snapshots: Snapshots
+    cells: memoryview | None
     sources: Sources
+    door: Development | Production
 
     def supervisor(self) -> Supervisor:
         """The parent of the workers, not started yet."""
         return Supervisor(self._worker_main, self.settings.workers)
 
+    def mark_started(self) -> None:
+        """Has the startup probe say that every worker serves."""
+        self.words[STARTED] = 1
+
+    def read_again(self) -> bool:
+        """Reads keys again in the parent, on SIGHUP: a worker that starts later inherits them.
+
+        False, and nothing changes, where a file cannot be used or the keys do not open the data: the log says why.
+        """
+        if not isinstance(self.door, Production):
+            return False
+        complaints = check_files(self.settings)
+        if not complaints:
+            try:
+                secrets = read_secrets(self.settings)
+                asyncio.run(self._open(Sealer(*secrets.key_encryption_keys)))
+                if self.tls is not None and self.certificate is not None:
+                    load_certificate(self.tls, *self.certificate)
+            except (StartRefused, StoreUnavailable) as refused:
+                complaints = [refused.message]
+            else:
+                self._take(secrets, self.door)
+        if complaints:
+            _log.error("Keys and certificate stay as they were: %s", " ".join(complaints))
+        return not complaints
+
+    async def _open(self, sealer: Sealer) -> None:
+        """Opens every secret of the data once."""
+        store = SqliteStore(self.folder.database)
+        try:
+            await DirectoryLoader(store, sealer, self.settings.signing_algorithm).load(0)
+        finally:
+            await store.close()
+
+    def _take(self, secrets: Secrets, door: Production) -> None:
+        self.sealer.replace(secrets.key_encryption_keys)
+        door.admin_keys.replace(secrets.admin_keys)
+
     def _worker_main(self, number: int, parent: int, ready: int) -> None:
-        run_worker(lambda: self._build(number), parent, ready)
+        settings = self.settings
+        write_logs(settings.log_format, bare=isinstance(self.door, Development), quiet=settings.quiet)
+        bounds = Bounds(connections=max(settings.connections // settings.workers, 1))
+        run_worker(lambda: self._build(number), parent, ready, bounds)
 
     async def _build(self, number: int) -> Running:
         """One worker's parts. The first worker serves the admin listener too, and sweeps."""
-        settings, sources = self.settings, self.sources
-        store = SqliteStore(self.folder.database)
-        sealer = Sealer(self.folder.key_encryption_key(sources.random))
-        service = await open_service(
-            store, sealer, settings.signing_algorithm, self.issuer, sources, self.words, system().now
-        )
-        log = None if settings.quiet else TerminalLog(2, sources, colour=sys.stderr.isatty())
-        if settings.quiet:
-            logging.getLogger("mintmark").setLevel(logging.ERROR)
+        metrics = Metrics(self.snapshots, number)
+        store = SqliteStore(self.folder.database, on_commit=metrics.batch)
+        service = await self._service(store)
+        log = self._request_log()
+        logs: list[RequestLog] = [RequestCounter(metrics), *([] if log is None else [log])]
 
         async def close() -> None:
+            metrics.publish()
             await store.close()
             if log is not None:
                 log.close()
 
-        faults = Faults(self.folder.path, self.words)
-        public = build_public_app(
-            service, sources, cors=True, strict_versions=settings.strict_versions, faults=faults, log=log
-        )
-        listeners = [
-            Listener(self.sockets.https, public, (self.tls.certificate, self.tls.private_key)),
-            Listener(self.sockets.http, public),
-        ]
+        listeners = self._public_listeners(service, number, logs)
+        running = Running(listeners, close, reload=self._reload, background=[metrics.keep_publishing])
         if number != 0:
-            return Running(listeners, close)
-        administration = Administration(service, sealer, self._announce, sources)
-        admin = build_admin_app(
-            service,
-            sources,
-            AdminApi(administration, self.endpoints.https),
-            DevelopmentControls(self.clock, faults),
-            ContractPages(self.endpoints.https),
-            StartPage(self.endpoints, self.variables, settings, self.folder.path),
-            frozenset({"localhost", "127.0.0.1", "::1", settings.admin_host}),
-            log,
-        )
+            return running
+        policy = KeyPolicy(self.settings.signing_algorithm, self.settings.signing_key_days * DAY)
+        keys = SigningKeys(store, self.sealer, policy, self._announce, self.sources)
+        admin = self._admin_app(service, keys, metrics, logs[1:])
+
+        async def sweep() -> None:
+            await service.forget_changes()
+            await keys.maintain()
+
         # What this worker's predecessor changed but could not announce, because it died, is announced now.
         self._announce()
-        return Running([*listeners, Listener(self.sockets.admin, admin)], close, service.forget_changes)
+        return Running(
+            [*listeners, Listener(self.sockets.admin, admin)], close, sweep, self._reload, running.background
+        )
+
+    async def _service(self, store: Store) -> Service:
+        count = len(self.settings.bearer)
+        trusted = trust([*self.settings.bearer, *self.settings.teams], monotonic)  # An issuer of both has one key set.
+        bearer, teams = trusted[:count], trusted[count:]
+        if not isinstance(self.door, Development):
+            return await open_service(
+                store, self.sealer, self.settings.signing_algorithm, self.issuer, self.sources, self.words,
+                bearer=BearerVerifier(bearer, lambda: (self.sources.now(),)) if bearer else None,
+                teams=BearerVerifier(teams, lambda: (self.sources.now(),)) if teams else None,
+                development=False,
+            )  # fmt: skip
+        clients_now, own = system().now, self.door.issuer
+
+        def nows() -> Sequence[int]:
+            return self.sources.now(), clients_now()
+
+        return await open_service(
+            store, self.sealer, self.settings.signing_algorithm, self.issuer, self.sources, self.words,
+            bearer=BearerVerifier([*bearer, (TrustedIssuer(own.address, roles=(APPLICATION.role,)), own)], nows),
+            teams=BearerVerifier([*teams, (TeamsIssuer(own.address, scopes=TEAMS_SCOPES), own)], nows),
+            clients_now=clients_now,
+        )  # fmt: skip
+
+    def _request_log(self) -> TerminalLog | ProductionLog | None:
+        if self.settings.quiet:
+            return None
+        if isinstance(self.door, Production):
+            return ProductionLog(2, self.sources, self.settings.log_format, self.door.proxies)
+        if self.settings.log_format == "json":
+            return ProductionLog(2, self.sources, "json")
+        return TerminalLog(2, self.sources, colour=sys.stderr.isatty())
+
+    def _public_listeners(self, service: Service, number: int, logs: Sequence[RequestLog]) -> list[Listener]:
+        settings, door = self.settings, self.door
+        limiter = None if self.cells is None else Limiter(parse_limits(settings.limits), self.cells, number)
+        is_dev = isinstance(door, Development)
+        public = build_public_app(
+            service,
+            self.sources,
+            cors=Cors(any=is_dev, origins=frozenset(origin.encode() for origin in settings.cors_origins)),
+            strict_versions=settings.strict_versions,
+            limiter=limiter,
+            faults=Faults(self.folder.path, self.words) if is_dev else None,
+            sign_in=DevelopmentSignIn(door.issuer) if isinstance(door, Development) else None,
+            logs=logs,
+        )
+        listeners = [Listener(self.sockets.https, public, self.certificate, self.tls)] if self.sockets.https else []
+        return [*listeners, Listener(self.sockets.http, public)] if self.sockets.http else listeners
+
+    def _admin_app(self, service: Service, keys: SigningKeys, metrics: Metrics, logs: Sequence[RequestLog]) -> object:
+        settings, door = self.settings, self.door
+        administration = Administration(service, self.sealer, self._announce, self.sources)
+        host_names = frozenset({"localhost", "127.0.0.1", "::1", settings.admin_host})
+        controls = start = None
+        guard: Local | Keyed
+        if isinstance(door, Development):
+            guard = Local(service, host_names)
+            controls = DevelopmentControls(door.clock, Faults(self.folder.path, self.words))
+            start = StartPage(door.endpoints, door.variables, settings, self.folder.path)
+        else:
+            guard = Keyed(service, door.admin_keys)
+        pages = AdminPages(
+            api=AdminApi(administration, self.endpoint),
+            signing_keys=SigningKeyApi(keys),
+            contract=ContractPages(self.endpoint),
+            metrics=MetricsPage(metrics, lambda: gauges(service, keys, settings.workers, self.sources.now())),
+            probes=Probes(lambda: bool(self.words[STARTED])),
+            controls=controls,
+            start=start,
+        )
+        return build_admin_app(service, self.sources, pages, guard, logs)
+
+    async def _reload(self) -> None:
+        """Reads secrets again, on SIGHUP; certificates are the worker's."""
+        if not isinstance(self.door, Production):
+            return
+        try:
+            secrets = read_secrets(self.settings)
+        except StartRefused as refused:
+            _log.error("The secrets stay as they were: %s", refused.message)
+            return
+        self._take(secrets, self.door)
+        _log.info("The keys were read again.")
 
     def _announce(self) -> None:
         self.words[REVISION] += 1
-
-
-def prepare_development_server(settings: Settings, folder: DataFolder) -> DevelopmentServer:
-    """Binds the ports, brings the store up to date and makes what is missing: resource, keys, certificate.
-
-    Raises:
-        StartRefused: a port is taken, or the data cannot be used.
-    """
-    words = SharedWords()
-    real = system()
-    clock = DevelopmentClock(words, real.now)
-    sources = Sources(now=clock, random=real.random)
-    sockets = Sockets(
-        listen(settings.host, settings.https_port, "--https-port"),
-        listen(settings.host, settings.http_port, "--http-port"),
-        listen(settings.admin_host, settings.admin_port, "--admin-port"),
-    )
-    public, admin = reachable_name(settings.host), reachable_name(settings.admin_host)
-    endpoints = Endpoints(
-        https=f"https://{public}:{port_of(sockets.https)}",
-        http=f"http://{public}:{port_of(sockets.http)}",
-        admin=f"http://{admin}:{port_of(sockets.admin)}",
-    )
-    names = (public, *settings.tls_names)
-    own_roots = OwnRoots(
-        replaced=_trusted_already(os.environ, "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"),
-        added=_trusted_already(os.environ, "NODE_EXTRA_CA_CERTS"),
-    )
-    tls = make_tls_files(folder.certificates, _user_folder(), names, sources.now(), own_roots)
-    access_key = asyncio.run(_fill(folder, settings, sources))
-    return DevelopmentServer(
-        settings=settings,
-        folder=folder,
-        sockets=sockets,
-        tls=tls,
-        endpoints=endpoints,
-        issuer=settings.issuer or endpoints.https,
-        variables=variables(endpoints, access_key, tls),
-        words=words,
-        clock=clock,
-        sources=sources,
-    )
-
-
-def _user_folder() -> Path | None:
-    """Where the user's own authority is kept; None for a user without a home, as in some containers."""
-    folder = Path(click.get_app_dir("mintmark"))
-    # XDG Base Directory specification: a variable that is empty or no absolute path counts as unset.
-    try:
-        return folder if folder.is_absolute() else Path("~/.config/mintmark").expanduser()
-    except RuntimeError:
-        return None
-
-
-def _trusted_already(environ: Mapping[str, str], *names: str) -> list[Path]:
-    """The files that these variables, which are about to be replaced, name now: such as a company's own authority."""
-    named = [Path(environ[name]) for name in names if environ.get(name)]
-    return [path for path in dict.fromkeys(named) if os.access(path, os.R_OK) and path.is_file()]
-
-
-async def _fill(folder: DataFolder, settings: Settings, sources: Sources) -> Secret:
-    """Answers the primary access key of the development resource: the published one until it is regenerated."""
-    store = SqliteStore(folder.database)
-    try:
-        sealer = Sealer(folder.key_encryption_key(sources.random))
-        await fill_store(store, sealer, settings.signing_algorithm, sources)
-        keys = (await load_directory(store, sealer, 0)).keys.get(DEVELOPMENT_RESOURCE.id)
-        if keys is None:
-            raise StartRefused(
-                f"The data in {folder.path} has a resource named {DEVELOPMENT_RESOURCE.name} with another id.",
-                "Choose another folder with --data: that name belongs to the development resource.",
-            )
-        return keys[0].secret
-    except StoreUnavailable as error:
-        raise StartRefused(
-            f"The data in {folder.path} cannot be written: {error.reason}.", "Make room, or choose another with --data."
-        ) from error
-    finally:
-        await store.close()
-
-
-async def fill_store(store: Store, sealer: Sealer, algorithm: SigningAlgorithm, sources: Sources) -> None:
-    """Brings the tables up to date and makes what is missing: the development resource, a key that signs.
-
-    Raises:
-        StartRefused: a newer release made the tables.
-    """
-    now = sources.now()
-    await store.migrate(now)
-    primary, secondary = (seal_access_key(key, sealer, sources) for key in development_access_keys())
-    with contextlib.suppress(ResourceExists):
-        await store.add_resource(DEVELOPMENT_RESOURCE, (primary, secondary), now)
-    if not any(key.algorithm == algorithm for key in await store.signing_keys()):
-        await store.add_first_signing_key(new_signing_key(algorithm, now, sealer, sources.random(NONCE_BYTES)))
 
 
 async def open_service(
@@ -223,22 +291,28 @@ async def open_service(
     issuer: str,
     sources: Sources,
     words: SharedWords,
+    *,
+    bearer: BearerVerifier | None = None,
+    teams: BearerVerifier | None = None,
+    development: bool = True,
     clients_now: Callable[[], int] | None = None,
 ) -> Service:
-    """A service over a store that was filled, its keys opened and parsed once.
+    """A service over a store that was filled, its keys opened and parsed once; see `Service`.
 
     Raises:
         StartRefused: the keys cannot be opened.
     """
     revision = words[REVISION]
+    loader = DirectoryLoader(store, sealer, algorithm)
     return Service(
         store,
-        Keyring(await store.signing_keys(), algorithm, sealer),
-        sealer,
-        await load_directory(store, sealer, revision),
+        loader,
+        await loader.load(revision),
         lambda: words[REVISION],
         issuer,
         sources,
-        explains_denials=True,
+        bearer=bearer,
+        teams=teams,
+        development=development,
         clients_now=clients_now,
     )

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,8 +13,7 @@ from pathlib import Path
 import msgspec
 
 from mintmark.errors import StartRefused
-from mintmark.jose import KEY_ENCRYPTION_KEY_BYTES
-from mintmark.model import Secret
+from mintmark.model import KEY_ENCRYPTION_KEY_BYTES, Secret
 
 SERVER_FILE, LOCK_FILE = "server.json", "lock"
 
@@ -73,6 +73,16 @@ def hold(data: str, *, ephemeral: bool) -> Iterator[DataFolder]:
                 folder.server_file.unlink(missing_ok=True)
         finally:
             os.close(lock)
+
+
+def require_private(path: Path) -> None:
+    """Refuses a folder that others than its owner can look into.
+
+    Raises:
+        StartRefused: they can.
+    """
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise StartRefused(f"The data folder {path} is open to others.", f"Close it: chmod 700 {path}")
 
 
 def _make(path: Path) -> None:

@@ -1,11 +1,12 @@
-"""The resources of a server and their access keys, as a worker holds them: a snapshot of the store, opened once."""
+"""What changes seldom, as a worker holds it: resources, access keys, signing keys; a snapshot, opened once."""
 
 from collections.abc import Sequence
 
 from msgspec import Struct
 
 from mintmark.jose import NONCE_BYTES, Sealer
-from mintmark.model import AccessKey, KeySlot, Resource, Secret, StoredAccessKey
+from mintmark.keyring import Keyring
+from mintmark.model import AccessKey, KeySlot, Resource, Secret, SigningAlgorithm, StoredAccessKey
 from mintmark.sources import Sources
 from mintmark.store import Store
 
@@ -21,7 +22,8 @@ class Directory(Struct, frozen=True):
         resources: by id, the oldest first.
         keys: the access keys of each resource, by its id.
         by_host: resources that have host names of their own.
-        every_key: the keys of all resources.
+        every_key: the access keys of all resources.
+        keyring: the signing keys.
     """
 
     revision: int
@@ -29,11 +31,30 @@ class Directory(Struct, frozen=True):
     keys: dict[str, list[AccessKey]]
     by_host: dict[str, Resource]
     every_key: list[AccessKey]
+    keyring: Keyring
 
-    def candidates(self, host: bytes) -> Sequence[AccessKey]:
-        """The keys that may sign for a request to a Host: of the resource with that name, else of every one."""
-        resource = self.by_host.get(host.decode("latin-1").partition(":")[0].lower().removesuffix("."))
-        return self.every_key if resource is None else self.keys[resource.id]
+    def candidates(self, host: bytes, *, any_resource: bool = True) -> Sequence[AccessKey]:
+        """The keys that may sign for a request to a Host: of the resource with that name.
+
+        Where no resource has it they are those of `any_resource`, or else of the default one.
+        """
+        resource = self._named(host)
+        if resource is None and any_resource:
+            return self.every_key
+        resource = resource or self.default
+        return [] if resource is None else self.keys[resource.id]
+
+    def resource_of(self, host: bytes) -> Resource | None:
+        """The resource that a request to a Host is for where no access key tells: of that name, else the default."""
+        return self._named(host) or self.default
+
+    @property
+    def default(self) -> Resource | None:
+        """The oldest resource; None where there is none."""
+        return next(iter(self.resources.values()), None)
+
+    def _named(self, host: bytes) -> Resource | None:
+        return self.by_host.get(host.decode("latin-1").partition(":")[0].lower().removesuffix("."))
 
     def find(self, id_or_name: str) -> Resource | None:
         """The resource with that id or name."""
@@ -49,24 +70,36 @@ class Directory(Struct, frozen=True):
         return any(key.label == label for key in self.keys.get(resource_id, ()))
 
 
-async def load_directory(store: Store, sealer: Sealer, revision: int) -> Directory:
-    """The directory as the store has it now; `revision` was read before.
+class DirectoryLoader:
+    """Loads the directory, and keeps what need not be opened again."""
 
-    Raises:
-        StartRefused: a key cannot be unsealed.
-    """
-    resources = {resource.id: resource for resource in await store.resources()}
-    keys: dict[str, list[AccessKey]] = {resource_id: [] for resource_id in resources}
-    for stored in await store.access_keys():
-        if stored.resource_id in keys:  # Else it was made since.
-            keys[stored.resource_id].append(open_access_key(stored, sealer))
-    return Directory(
-        revision=revision,
-        resources=resources,
-        keys=keys,
-        by_host={host: resource for resource in resources.values() for host in resource.hosts},
-        every_key=[key for each in keys.values() for key in each],
-    )
+    def __init__(self, store: Store, sealer: Sealer, algorithm: SigningAlgorithm) -> None:
+        """Takes the algorithm that new tokens are to be signed with."""
+        self._store = store
+        self._sealer = sealer
+        self._algorithm = algorithm
+
+    async def load(self, revision: int, previous: Directory | None = None) -> Directory:
+        """The directory as the store has it now; `revision` was read before.
+
+        Raises:
+            StartRefused: a key cannot be unsealed, or none signs.
+        """
+        resources = {resource.id: resource for resource in await self._store.resources()}
+        keys: dict[str, list[AccessKey]] = {resource_id: [] for resource_id in resources}
+        for stored in await self._store.access_keys():
+            if stored.resource_id in keys:  # Else it was made since.
+                keys[stored.resource_id].append(open_access_key(stored, self._sealer))
+        signing_keys = await self._store.signing_keys()
+        keyring = Keyring(signing_keys, self._algorithm, self._sealer, None if previous is None else previous.keyring)
+        return Directory(
+            revision=revision,
+            resources=resources,
+            keys=keys,
+            by_host={host: resource for resource in resources.values() for host in resource.hosts},
+            every_key=[key for each in keys.values() for key in each],
+            keyring=keyring,
+        )
 
 
 def new_access_keys(resource_id: str, sources: Sources) -> tuple[AccessKey, AccessKey]:
@@ -77,7 +110,7 @@ def new_access_keys(resource_id: str, sources: Sources) -> tuple[AccessKey, Acce
 
 def seal_access_key(key: AccessKey, sealer: Sealer, sources: Sources) -> StoredAccessKey:
     """An access key as it is stored."""
-    sealed = sealer.seal(key.secret, _place(key.resource_id, key.slot), sources.random(NONCE_BYTES))
+    sealed = sealer.seal(key.secret, seal_place(key.resource_id, key.slot), sources.random(NONCE_BYTES))
     return StoredAccessKey(key.resource_id, key.slot, key.generation, sealed)
 
 
@@ -87,9 +120,10 @@ def open_access_key(stored: StoredAccessKey, sealer: Sealer) -> AccessKey:
     Raises:
         StartRefused: it cannot be unsealed.
     """
-    secret = sealer.unseal(stored.sealed, _place(stored.resource_id, stored.slot))
+    secret = sealer.unseal(stored.sealed, seal_place(stored.resource_id, stored.slot))
     return AccessKey(stored.resource_id, stored.slot, stored.generation, secret)
 
 
-def _place(resource_id: str, slot: KeySlot) -> str:
+def seal_place(resource_id: str, slot: KeySlot) -> str:
+    """The place that an access key is sealed for."""
     return f"access-key/{resource_id}/{slot}"

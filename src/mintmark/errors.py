@@ -82,6 +82,54 @@ class Denied(RequestRefused):
         self.explanation = explanation
 
 
+class Forbidden(RequestRefused):
+    """The bearer token is valid, but does not allow this.
+
+    `reason` says in words what it lacks.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{self.default_message()} {reason}")
+        self.reason = reason
+
+
+class AdminKeyRequired(RequestRefused):
+    """The admin listener asks for an admin key: send it as Authorization: Bearer."""
+
+
+class InvalidAccessToken(RequestRefused):
+    """Provided access token is not valid.
+
+    `reason` says in words why not, for the log.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class TooManyRequests(RequestRefused):
+    """Too many requests of this kind for this resource.
+
+    `retry_after` says in how many seconds there is room again.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"{self.default_message()} Try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+class IssuerUnavailable(RequestRefused):
+    """The keys of the bearer token's issuer cannot be fetched just now. Try again.
+
+    `reason` says in words what went wrong, for the log.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
 class IdentityNotFound(RequestRefused):
     """Provided identity doesn't exist."""
 
@@ -96,6 +144,10 @@ class ResourceNotFound(RequestRefused):
 
 class ResourceExists(RequestRefused):
     """A resource with that id, name or host name exists already."""
+
+
+class SigningKeyNotFound(RequestRefused):
+    """There is no signing key with that kid."""
 
 
 class RouteNotFound(RequestRefused):

@@ -16,8 +16,8 @@ from msgspec import Meta, Struct
 
 from mintmark.shared import FAULTS, SharedWords
 
-OPERATIONS = ("create", "get", "delete", "issue", "revoke")
-Operation = Literal["*", "create", "get", "delete", "issue", "revoke"]
+OPERATIONS = ("create", "get", "delete", "issue", "revoke", "exchange")
+Operation = Literal["*", "create", "get", "delete", "issue", "revoke", "exchange"]
 
 
 class Fault(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):

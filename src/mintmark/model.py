@@ -15,6 +15,9 @@ KeySlot = Literal["primary", "secondary"]
 SUFFIX_EPOCH = 1_577_865_600_000  # 2020-01-01 08:00 UTC
 SUFFIX_RANDOM_BYTES = 8
 
+KEY_ENCRYPTION_KEY_BYTES = 32
+LONGEST_LIFE = 24 * 3600 * 1000  # of a token, in milliseconds
+
 _GUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _IDENTITY_ID = re.compile(f"8:acs:({_GUID})_({_GUID})")
 GUID = re.compile(_GUID)
@@ -91,7 +94,8 @@ class StoredSigningKey(Struct, frozen=True):
         kid: its RFC 7638 thumbprint.
         algorithm: what it signs with.
         public_jwk: its public half as JSON (RFC 7517), ready to be published.
-        created_at: when it was made.
+        created_at: when it was made, and so published.
+        signs_at: from when on it signs, unless a newer one does.
         sealed: its private half, PKCS #8 in DER.
     """
 
@@ -99,6 +103,7 @@ class StoredSigningKey(Struct, frozen=True):
     algorithm: SigningAlgorithm
     public_jwk: str
     created_at: int
+    signs_at: int
     sealed: SealedSecret
 
 

@@ -67,6 +67,20 @@ class Proof(Struct, frozen=True):
     signature: bytes
 
 
+def bearer_token(request: SignedRequest) -> tuple[str, bytes] | None:
+    """The bearer token of a request (RFC 6750, section 2.1) and its Host header; None where it brings none.
+
+    Raises:
+        Denied: it has more than one Authorization header.
+        InvalidRequest: more than one Host header.
+    """
+    authorization = next((value for name, value in request.headers if name == b"authorization"), b"")
+    if authorization[:7].lower() != b"bearer ":
+        return None
+    _refuse_doubled(request.headers)
+    return authorization[7:].strip().decode("latin-1"), dict(request.headers).get(b"host", b"")
+
+
 def read_proof(request: SignedRequest) -> Proof:
     """Takes the signature and what it covers out of a request.
 

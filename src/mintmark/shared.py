@@ -2,7 +2,7 @@
 
 import mmap
 
-REVISION, CLOCK, FAULTS = range(3)
+REVISION, CLOCK, FAULTS, STARTED = range(4)
 _WORDS = 8
 _BYTES = 8
 

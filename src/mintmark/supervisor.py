@@ -5,16 +5,19 @@ signals and for what workers say in one place, `_step`; a signal is a byte in a 
 """
 
 import contextlib
+import logging
 import os
 import select
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 from mintmark.errors import MintmarkError, StartRefused
 from mintmark.worker import LAST_RESORT
+
+_log = logging.getLogger(__name__)
 
 MAX_FAILED_STARTS = 3  # in a row
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -38,28 +41,41 @@ class Supervisor:
         self._workers: dict[int, int] = {}  # numbers by process
         self._starting: dict[int, int] = {}  # pipes to hear that a worker serves, by process
         self._ended: dict[int, int] = {}  # how other children ended, by process
+        self._reload_later: set[int] = set()  # processes that were starting when a reload was asked for
         self._failed_starts = 0
         self._killing_at: float | None = None  # set as soon as the workers are told to stop
 
-    def run(self, on_ready: Callable[[], None]) -> None:
+    def run(
+        self,
+        on_ready: Callable[[], None],
+        on_reload: Callable[[], bool] | None = None,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
         """Starts the workers and replaces those that die, until a stop signal; then stops them, requests finished.
 
-        `on_ready` is called when each of them answers requests.
+        `on_ready` is called when each of them answers requests. With `on_reload` SIGHUP is no stop signal: it is called
+        then, so that workers that start later know what it reads; where it says yes, SIGHUP goes on to the workers.
+        `on_stop` is called as soon as they have been told to stop.
 
         Raises:
             StartRefused: workers die as soon as they start.
         """
         with self._hearing(STOP_SIGNALS):
-            if self._start(self._stop_on):
+            on_signal = self._stop_on if on_reload is None else partial(self._reload_or_stop_on, on_reload)
+            if self._start(on_signal):
                 on_ready()
+            while self._workers and not self._stopping:
+                self._step(on_signal)
+            on_stop()
             while self._workers:
-                self._step(self._stop_on)
+                self._step(on_signal)
         self._check_failed_starts()
 
-    def run_command(self, command: Sequence[str], environ: Mapping[str, str]) -> int:
+    def run_command(self, command: Sequence[str], environ: Mapping[str, str], on_ready: Callable[[], None]) -> int:
         """Runs a command beside the workers and stops them when it has ended.
 
-        Signals go through to the command; its standard streams are this process's own.
+        `on_ready` is called when each of them answers requests, before the command starts. Signals go
+        through to the command; its standard streams are this process's own.
 
         Returns:
             The command's exit status; 128 and the signal's number if a signal ended it or came before it.
@@ -71,7 +87,7 @@ class Supervisor:
         """
         with self._hearing(PASSED_ON):
             try:
-                status = self._run_beside(command, environ)
+                status = self._run_beside(command, environ, on_ready)
             finally:
                 self._begin_stop()
                 while self._workers:
@@ -79,10 +95,11 @@ class Supervisor:
         self._check_failed_starts()
         return status
 
-    def _run_beside(self, command: Sequence[str], environ: Mapping[str, str]) -> int:
+    def _run_beside(self, command: Sequence[str], environ: Mapping[str, str], on_ready: Callable[[], None]) -> int:
         early: list[int] = []
         if not self._start(early.append, lambda: bool(early)):
             return SIGNALLED + early[0] if early else 1
+        on_ready()
         child = os.posix_spawnp(
             command[0], list(command), environ, setsigmask=(), setsigdef=(*PASSED_ON, signal.SIGPIPE, signal.SIGXFSZ)
         )
@@ -128,6 +145,9 @@ class Supervisor:
         serves = bool(os.read(pipe, 1))
         os.close(pipe)
         self._failed_starts = 0 if serves else self._failed_starts + 1
+        if pid in self._reload_later:
+            self._reload_later.remove(pid)
+            self._signal(pid, signal.SIGHUP)
 
     def _reap(self) -> None:
         """Takes note of the children that have ended; one signal may stand for several."""
@@ -152,12 +172,24 @@ class Supervisor:
         if self._failed_starts >= MAX_FAILED_STARTS:
             self._begin_stop()
             return
-        sys.stderr.write(f"Worker {number} ended ({_how(status)}); starting another.\n")
+        _log.error("Worker %d ended (%s); starting another.", number, _how(status))
         self._fork(number)
 
     @property
     def _stopping(self) -> bool:
         return self._killing_at is not None
+
+    def _reload_or_stop_on(self, on_reload: Callable[[], bool], number: int) -> None:
+        if number != signal.SIGHUP:
+            self._stop_on(number)
+            return
+        if not on_reload():
+            return
+        for pid in self._workers:
+            if pid in self._starting:  # It may have read the files already, and does not listen to signals yet.
+                self._reload_later.add(pid)
+            else:
+                self._signal(pid, signal.SIGHUP)
 
     def _stop_on(self, _number: int) -> None:
         if self._stopping:
@@ -171,8 +203,11 @@ class Supervisor:
 
     def _signal_workers(self, number: signal.Signals) -> None:
         for pid in self._workers:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+            self._signal(pid, number)
+
+    def _signal(self, pid: int, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
     def _check_failed_starts(self) -> None:
         if self._failed_starts >= MAX_FAILED_STARTS:
@@ -215,9 +250,9 @@ class Supervisor:
             self._worker_main(number, self._alive, say_ready)
             status = 0
         except MintmarkError as error:
-            sys.stderr.write(f"{error.message}\n")
+            _log.error("%s", error.message)
         except BaseException:  # noqa: BLE001  whatever it is, a worker must not go on as a second parent
-            traceback.print_exc()
+            _log.critical("A worker failed.", exc_info=True)
         finally:
             sys.stderr.flush()
             os._exit(status)

@@ -7,24 +7,23 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import uvicorn
 import uvloop
 from msgspec import Struct
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from mintmark.errors import MintmarkError
-from mintmark.web.call import ABORT
-from mintmark.web.problems import envelope
+from mintmark.errors import StartRefused
+from mintmark.http.connections import DEFAULT_BOUNDS, Bounds, Connections, fit_open_files
+from mintmark.http.protocol import Protocol
+from mintmark.settings.files import load_certificate, open_certificate
 
 _log = logging.getLogger(__name__)
 
-KEEP_ALIVE = 75  # seconds; longer than common clients keep an idle connection, so that they close first
 GRACE = 10  # seconds that requests in flight have to finish
-GOODBYE = 1  # seconds that a closed connection has to end properly when the server stops
 LAST_RESORT = GRACE + 2  # seconds after which a worker ends whatever it does
 
 
@@ -35,11 +34,14 @@ class Listener(Struct, frozen=True):
         sockets: inherited from the parent, listening already.
         app: the ASGI application.
         certificate: certificate and private key files for TLS; None for plain HTTP.
+        tls: what the parent has read of them: a worker starts with that even if the files were broken meanwhile; None
+            to have the worker read them.
     """
 
     sockets: Sequence[socket.socket]
     app: Any
     certificate: tuple[Path, Path] | None = None
+    tls: ssl.SSLContext | None = None
 
 
 class Running(Struct, frozen=True):
@@ -49,29 +51,33 @@ class Running(Struct, frozen=True):
         listeners: what it serves.
         close: to be called when it has ended.
         sweep: to be called every minute; None for nothing.
+        reload: to be called on SIGHUP, before certificates are read again; None for nothing: SIGHUP is ignored then.
+        background: to run beside the serving, and to be cancelled when that ends.
     """
 
     listeners: Sequence[Listener]
     close: Callable[[], Awaitable[None]]
     sweep: Callable[[], Awaitable[None]] | None = None
+    reload: Callable[[], Awaitable[None]] | None = None
+    background: Sequence[Callable[[], Awaitable[None]]] = ()
 
 
-def run_worker(build: Callable[[], Awaitable[Running]], parent: int, ready: int) -> None:
+def run_worker(
+    build: Callable[[], Awaitable[Running]], parent: int, ready: int, bounds: Bounds = DEFAULT_BOUNDS
+) -> None:
     """Serves until told to stop (SIGTERM) or left alone.
 
     Args:
         build: makes what is to be served, inside the event loop.
         parent: a pipe whose other end only the parent holds: it ends when the parent does, however it ends.
         ready: a pipe to say so when requests are being answered.
+        bounds: what clients can take; fewer connections where the limit of open files is low.
     """
-    logging.getLogger("uvicorn").setLevel(
-        logging.ERROR
-    )  # Its warnings are of clients that speak no HTTP: answered, not ours.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(build, parent, ready))
+        runner.run(_serve(build, parent, ready, Connections(fit_open_files(bounds))))
 
 
-async def _serve(build: Callable[[], Awaitable[Running]], parent: int, ready: int) -> None:
+async def _serve(build: Callable[[], Awaitable[Running]], parent: int, ready: int, connections: Connections) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
 
@@ -85,7 +91,7 @@ async def _serve(build: Callable[[], Awaitable[Running]], parent: int, ready: in
     # What was made for the start lives as long as the worker: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
-    servers = [_Server(_config(listener)) for listener in running.listeners]
+    servers = [_Server(_config(listener), connections) for listener in running.listeners]
     serving = [
         asyncio.create_task(server.serve(list(listener.sockets)))
         for server, listener in zip(servers, running.listeners, strict=True)
@@ -95,16 +101,42 @@ async def _serve(build: Callable[[], Awaitable[Running]], parent: int, ready: in
         done, _ = await asyncio.wait(serving, timeout=0.001, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
+    background = [asyncio.ensure_future(each()) for each in running.background]
+    if running.sweep is not None:
+        background.append(asyncio.ensure_future(_every_minute(running.sweep)))
+    if running.reload is not None:
+        again = asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, again.set)
+        background.append(asyncio.ensure_future(_reload_whenever(again, running.reload, servers, running.listeners)))
     os.write(ready, b"1")
     os.close(ready)
-    sweeping = None if running.sweep is None else asyncio.create_task(_every_minute(running.sweep))
     await stop.wait()
-    if sweeping is not None:
-        sweeping.cancel()
+    for task in background:
+        task.cancel()
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*serving)
     await running.close()
+
+
+async def _reload_whenever(
+    asked: asyncio.Event,
+    reload: Callable[[], Awaitable[None]],
+    servers: Sequence[uvicorn.Server],
+    listeners: Sequence[Listener],
+) -> None:
+    """Reads secrets and certificates again each time it is asked for; connections that are open go on as they are."""
+    while await asked.wait():
+        asked.clear()
+        await reload()
+        for server, listener in zip(servers, listeners, strict=True):
+            if listener.certificate is not None and server.config.ssl is not None:
+                try:
+                    load_certificate(server.config.ssl, *listener.certificate)
+                except StartRefused as refused:
+                    _log.error("The certificate stays as it was: %s", refused.message)
+                else:
+                    _log.info("The certificate was read again.")
 
 
 async def _every_minute(sweep: Callable[[], Awaitable[None]]) -> None:
@@ -112,70 +144,56 @@ async def _every_minute(sweep: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(60)
         try:
             await sweep()
-        except MintmarkError:
+        except Exception:  # noqa: BLE001  whatever it is, keys must go on being rotated
             _log.warning("Sweeping failed; it is tried again in a minute.", exc_info=True)
 
 
 class _Server(uvicorn.Server):
     """Leaves signals alone: several servers share the process, and the parent decides."""
 
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
-
-class _Protocol(HttpToolsProtocol):
-    """Answers what is no HTTP in the envelope of everything else."""
-
-    is_stopping = False
-
-    def shutdown(self) -> None:
-        """Stops without waiting for an idle client to answer TLS's goodbye: it may have gone to sleep."""
-        super().shutdown()
-        self.is_stopping = True
-        self._hang_up_soon()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._hang_up_soon()
-
-    def _hang_up_soon(self) -> None:
-        if self.is_stopping and self.transport.is_closing():
-            self.loop.call_later(GOODBYE, self.transport.abort)
-
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """Keeps a plain connection open for the answer when the client has only finished sending."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # None until the first request, whatever uvicorn says
-        if cycle is None or cycle.response_complete or self.scheme != "http":
-            return False
-        cycle.keep_alive = False
-        return True
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {ABORT: {"close": self.transport.abort}}
-
-    def send_400_response(self, msg: str) -> None:
-        _log.warning("What arrived is no HTTP/1.1 (a TLS client on the plain port, perhaps); answered 400.")
-        body = envelope("BadRequest", msg)
-        headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[400] + headers + body)
-        self.transport.close()
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens with our protocol, and with a bound on the TLS handshake: uvicorn has no setting for either."""
+        config, bounds = self.config, self._connections.bounds
+        tls: dict[str, Any] = {}
+        if config.ssl is not None:
+            tls = {
+                "ssl": config.ssl,
+                "ssl_handshake_timeout": bounds.handshake_seconds,
+                "ssl_shutdown_timeout": bounds.write_seconds,
+            }
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(
+                lambda: Protocol(config, self.server_state, self._connections),
+                sock=listening,
+                backlog=config.backlog,
+                **tls,
+            )
+            for listening in sockets or ()
+        ]
+        self.started = True
 
 
 def _config(listener: Listener) -> uvicorn.Config:
-    certificate, private_key = listener.certificate or (None, None)
-    return uvicorn.Config(
+    config = uvicorn.Config(
         listener.app,
-        http=_Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
-        ssl_certfile=certificate,
-        ssl_keyfile=private_key,
     )
+    config.load()
+    if listener.certificate is not None:
+        config.ssl = listener.tls or open_certificate(*listener.certificate)
+    return config

@@ -23,6 +23,12 @@ COMMANDS = [
         ("access-key",),
         ("clock",),
         ("fault",),
+        ("serve",),
+        ("config",),
+        ("signing-key",),
+        ("key-encryption-key",),
+        ("backup",),
+        ("restore",),
     ),
     *(("identity", name) for name in ("create", "show", "list", "delete")),
     *(("token", name) for name in ("issue", "revoke", "show")),
@@ -30,6 +36,9 @@ COMMANDS = [
     *(("access-key", name) for name in ("list", "regenerate")),
     *(("clock", name) for name in ("show", "freeze", "advance", "set", "resume")),
     *(("fault", name) for name in ("add", "list", "clear")),
+    *(("config", name) for name in ("show", "check")),
+    *(("signing-key", name) for name in ("list", "rotate", "remove")),
+    ("key-encryption-key", "list"),
 ]
 SECONDS = 20
 
@@ -97,6 +106,15 @@ def test_the_environment_is_stronger_than_the_folder(
 
     monkeypatch.setenv("MINTMARK_ADMIN_ENDPOINT", server.admin_endpoint)
     assert 0 == mintmark("health").status
+
+
+def test_a_folder_that_a_flag_names_is_stronger_than_the_environment(
+    mintmark: Mintmark, server: RunningServer, nobody: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name_in_folder(tmp_path / "elsewhere", server.admin_endpoint)
+
+    monkeypatch.setenv("MINTMARK_ADMIN_ENDPOINT", nobody)
+    assert 0 == mintmark("health", "--data", "elsewhere").status
 
 
 def test_the_folder_is_dot_mintmark_or_the_one_named(

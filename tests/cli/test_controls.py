@@ -186,7 +186,7 @@ class TestFault:
             (["--status", "600"], "status"),
             (["--status", "x"], "'--status'"),
             (["--status", "500", "--count", "0"], "count"),
-            (["--status", "500", "--operation", "exchange"], "operation"),
+            (["--status", "500", "--operation", "sign"], "operation"),
             (["--status", "500", "--retry-after", "-1"], "retryAfter"),
             (["--delay", "soon"], "'soon' is no length of time"),
             (["--delay", "-1s"], "delay"),

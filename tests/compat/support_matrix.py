@@ -26,6 +26,7 @@ OPERATIONS = {
     "issue": ("Issue access token", re.compile("POST /identities/[^/]+/:issueAccessToken")),
     "revoke": ("Revoke access tokens", re.compile("POST /identities/[^/]+/:revokeAccessTokens")),
     "delete": ("Delete", re.compile("DELETE /identities/[^/]+")),
+    "exchange": ("Exchange Teams token", re.compile("POST /teamsUser/:exchangeAccessToken")),
     "get": ("Get", re.compile("GET /identities/[^/]+")),
 }
 HEAD = """# Support matrix
@@ -35,7 +36,6 @@ asked for the operation and got the answer it wanted; a dash, that the api-versi
 
 The tests write this page: they watch what the clients send over real sockets and how it is answered, and a test counts
 when all that it expects came true. `make support-matrix` writes the page anew, and `make test` fails where it differs.
-Teams tokens cannot be exchanged yet.
 """
 OF_ONE_VERSION = """## Clients of one api-version
 

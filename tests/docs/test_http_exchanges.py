@@ -17,6 +17,7 @@ from mintmark.service import Service
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources
 from mintmark.web import build_public_app
+from mintmark.web.endpoint import Cors
 from web.apps import an_admin_app, an_administration
 from web.asgi_client import call
 
@@ -34,7 +35,7 @@ async def apps(service: Service, sources: Sources, words: SharedWords, tmp_path:
     await service.store.create_or_get_identity(ALICE)
     await an_administration(service, sources, words).add_resource("shop", "eu", ["shop.test"], SHOP_ID)
     return {
-        HOST: build_public_app(service, sources, cors=True),
+        HOST: build_public_app(service, sources, cors=Cors(any=True)),
         ADMIN_HOST: an_admin_app(service, sources, words, tmp_path),
     }
 

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from starlette.routing import Route, Router
 
+from mintmark.development_issuer import DevelopmentIssuer
 from mintmark.errors import MintmarkError, RequestRefused
 from mintmark.faults import Faults
 from mintmark.service import Service
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources
 from mintmark.web import build_public_app
+from mintmark.web.adfs import DevelopmentSignIn
 from mintmark.web.auth import Local, Open, Signed
 from mintmark.web.endpoint import Endpoint
 from mintmark.web.faulty import Faulty
@@ -48,9 +50,10 @@ def test_every_error_has_a_sentence_for_its_default_message(error: type[Mintmark
 async def test_every_route_is_inside_a_guard(
     service: Service, sources: Sources, words: SharedWords, tmp_path: Path
 ) -> None:
+    sign_in = DevelopmentSignIn(DevelopmentIssuer("https://localhost:12443", "http://localhost:12080", sources))
     apps: list[Router] = [
-        build_public_app(service, sources, cors=True),
-        build_public_app(service, sources, cors=True, faults=Faults(tmp_path, words)),
+        build_public_app(service, sources),
+        build_public_app(service, sources, faults=Faults(tmp_path, words), sign_in=sign_in),
         an_admin_app(service, sources, words, tmp_path),
     ]
     guards = {f"{guard.__name__}.__call__.<locals>.guarded" for guard in (Signed, Faulty, Open, Local)}

@@ -4,18 +4,22 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import click
 import msgspec
 import pytest
+from msgspec import NODEFAULT, Struct
 
 from calls import ask, create
 from docs.markdown import DOCS, PAGES, ROOT, anchor, headings, links, rows, section
-from mintmark import settings
+from meta import settings_page
+from mintmark.bearer import TrustedIssuer
 from mintmark.cli import cli
 from mintmark.jose import decode_unverified
 from mintmark.service import Caller, Service, TokenRequest
+from mintmark.settings import ABOUT, Settings
+from mintmark.teams import TeamsIssuer
 from mintmark.tokens import Claims
 from mintmark.web.wire import VERSIONS
 from running import running_server
@@ -52,12 +56,17 @@ def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Com
     if not isinstance(command, click.Group):
         yield path, command
         return
-    for name, below in command.commands.items():
+    context = click.Context(command)
+    for name in command.commands or command.list_commands(context):
+        below = command.get_command(context, name)
+        assert below is not None
         yield from commands(below, f"{path} {name}")
 
 
 COMMANDS = dict(commands(cli, "mintmark"))
 COMMAND_LINE = REFERENCE / "command-line.md"
+SHARED_FLAGS = {"#finding-the-server": "Finding the server", "#flags-of-serve": "Flags of serve"}
+ASK_NO_SERVER = ("dev", "exec", "serve", "config show", "config check", "backup", "restore")
 
 
 def flags_of(path: str) -> dict[str, str]:
@@ -80,7 +89,12 @@ def documented_flags(title: str) -> dict[str, str]:
 @pytest.mark.parametrize("path", COMMANDS)
 def test_a_command_has_its_usage_and_flags_in_the_reference(path: str) -> None:
     text, flags = section(COMMAND_LINE, path), flags_of(path)
-    common = documented_flags("Finding the server") if "(#finding-the-server)" in text else {}
+    common = {
+        name: default
+        for anchor, title in SHARED_FLAGS.items()
+        if f"({anchor})" in text
+        for name, default in documented_flags(title).items()
+    }
 
     usage = COMMANDS[path].get_usage(click.Context(COMMANDS[path], info_name=path)).removeprefix("Usage: ")
 
@@ -88,7 +102,7 @@ def test_a_command_has_its_usage_and_flags_in_the_reference(path: str) -> None:
     assert f"`{usage}`" in text
 
 
-@pytest.mark.parametrize("path", [path for path in COMMANDS if path not in ("mintmark dev", "mintmark exec")])
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path.removeprefix("mintmark ") not in ASK_NO_SERVER])
 def test_a_command_that_asks_a_server_has_the_flags_that_find_it(path: str) -> None:
     assert documented_flags("Finding the server").items() <= flags_of(path).items()
 
@@ -99,33 +113,28 @@ def test_the_reference_has_no_command_that_is_gone() -> None:
     assert list(COMMANDS) == titles
 
 
-def test_every_setting_is_in_the_reference_with_its_default() -> None:
-    flags = {option.name: option.opts[0] for option in cli.commands["dev"].params}
+def test_the_tables_of_settings_are_those_that_the_code_gives() -> None:
+    """If not: `make settings-page`."""
+    page = settings_page.PAGE.read_text()
 
-    expected = [
-        [flags[field.name], settings.PREFIX + field.name.upper(), as_text(field.default)]
-        for field in msgspec.structs.fields(settings.Settings)
-    ]
-
-    assert expected == [row[:3] for row in rows((REFERENCE / "settings.md").read_text())]
+    assert settings_page.with_tables(page) == page
+    assert {field.name for field in msgspec.structs.fields(Settings)} == set(ABOUT)
 
 
-def as_text(default: object) -> str:
-    return "" if default == () else str(default).lower() if isinstance(default, bool) else str(default)
+@pytest.mark.parametrize(("title", "kind"), [("bearer", TrustedIssuer), ("teams", TeamsIssuer)])
+def test_the_members_of_an_issuer_are_in_the_reference_with_their_defaults(title: str, kind: type[Struct]) -> None:
+    documented = [row[:2] for row in rows(section(settings_page.PAGE, title))]
 
-
-def test_what_a_setting_allows_is_in_the_reference_as_the_message_says_it() -> None:
-    allowed = {row[1]: row[3] for row in rows((REFERENCE / "settings.md").read_text())}
-
-    for name, text in settings._ALLOWED.items():
-        assert text == allowed[settings.PREFIX + name.upper()]
+    expected = {field.name: field.default for field in msgspec.structs.fields(kind)}
+    shown = [[name, "required" if default is NODEFAULT else ", ".join(default)] for name, default in expected.items()]
+    assert shown == documented
 
 
 def test_every_claim_is_in_the_reference_with_its_type() -> None:
     types = get_type_hints(Claims)
 
     expected = [
-        [field.encode_name, "integer" if types[field.name] is int else "string"]
+        [field.encode_name, "integer" if int in (types[field.name], *get_args(types[field.name])) else "string"]
         for field in msgspec.structs.fields(Claims)
     ]
 

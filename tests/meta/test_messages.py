@@ -15,27 +15,38 @@ from mintmark.administration import Search
 from mintmark.development_clock import DevelopmentClock
 from mintmark.errors import Denied, InvalidRequest, ServerNotFound
 from mintmark.faults import Faults
+from mintmark.http import protocol
+from mintmark.http.framing import Refusal
 from mintmark.request_signature import SignedRequest, read_proof
 from mintmark.service import Caller, Service
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources
+from mintmark.teams import TeamsExchange, check_exchange
 from mintmark.web import faulty
 from mintmark.web.admin import AdminApi, NewResource
 from mintmark.web.call import Call
 from mintmark.web.dev import DevelopmentControls
 from mintmark.web.problems import PROBLEMS, internal_error
 from mintmark.web.wire import VERSIONS, read_create, read_introspect, read_issue, read_typed
-from web.apps import an_administration
+from web.apps import an_administration, signing_keys
 
 pytestmark = pytest.mark.anyio
 
+SETTINGS = ROOT / "src" / "mintmark" / "settings"
 ERRORS = DOCS / "reference" / "errors.md"
 ACCESS_TOKEN = DOCS / "reference" / "access-token.md"
 NEWEST, PREVIEW = VERSIONS["2026-09-23"], VERSIONS["2025-03-02-preview"]
 JSON = b"application/json"
 TARGET = "/identities?api-version=2023-10-01"
+A_GUID, ANOTHER_GUID = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "12")
+ENTRA = {"appid": A_GUID, "oid": A_GUID}
 HOUR = 3_600_000  # milliseconds
-OF_UVICORN, UNFORESEEN, ANY_OTHER_FAULT = ("400", "BadRequest"), ("500", "InternalServerError"), ("400 to 599", "Fault")
+UNFORESEEN, ANY_OTHER_FAULT = ("500", "InternalServerError"), ("400 to 599", "Fault")
+OF_PROTOCOL = [each for each in vars(protocol).values() if isinstance(each, Refusal)]
+OF_ANY_TOKEN = "jose.decode_unverified"
+OF_FOREIGN_TOKENS = (
+    "bearer.", "openid.", "jose.read_foreign", "jose.verify_foreign_signature", "jose._one_key",
+)  # fmt: skip
 
 
 class TestCodes:
@@ -44,7 +55,8 @@ class TestCodes:
 
         answered = {(str(status), code) for status, code in PROBLEMS.values()}
         on_demand = {(str(status), code) for status, code in faulty._CODES.items()}
-        assert answered | on_demand | {OF_UVICORN, UNFORESEEN, ANY_OTHER_FAULT} == set(documented)
+        before = {(str(refusal.status), refusal.code) for refusal in OF_PROTOCOL}
+        assert answered | on_demand | before | {UNFORESEEN, ANY_OTHER_FAULT} == set(documented)
         assert len(documented) == len(set(documented))
         assert UNFORESEEN[1] == msgspec.json.decode(internal_error().body)["error"]["code"]
 
@@ -55,12 +67,22 @@ class TestCodes:
         assert f'"{error.default_message()}"' in said[PROBLEMS[error][1]]
 
 
-def messages_in_the_code(error: str) -> Iterator[str]:
-    """The messages with which an error is raised, with … for what is filled in."""
-    for path in (ROOT / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(error) and node.args:
-                yield as_template(node.args[0])
+def messages_by_place(error: str) -> Iterator[tuple[str, str]]:
+    """The messages with which an error is raised, with … for what is filled in, each after its `module.name`."""
+    for path in (path for path in (ROOT / "src").rglob("*.py") if path.parent != SETTINGS):  # Those have their own.
+        for top in ast.parse(path.read_text()).body:
+            for node in ast.walk(top):
+                if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(error) and node.args:
+                    for text in templates(node.args[0]):
+                        yield f"{path.stem}.{getattr(top, 'name', '')}", text
+
+
+def messages_in_the_code(error: str) -> list[str]:
+    return [text for _, text in messages_by_place(error) if text.strip("….")]
+
+
+def templates(node: ast.expr) -> list[str]:
+    return [as_template(each) for each in ((node.body, node.orelse) if isinstance(node, ast.IfExp) else (node,))]
 
 
 def as_template(node: ast.expr) -> str:
@@ -78,16 +100,18 @@ def as_template(node: ast.expr) -> str:
     [
         ("InvalidRequest", 20, ERRORS, "400 ValidationError"),
         ("Denied", 8, ERRORS, "401 Denied"),
-        ("InvalidToken", 12, ACCESS_TOKEN, "When a token lives"),
+        ("bad_request", 10, ERRORS, "400 BadRequest"),
+        ("Forbidden", 1, ERRORS, "403 Forbidden"),
         ("StartRefused", 15, ERRORS, "Messages of the command line"),
         ("ServerNotFound", 2, ERRORS, "Messages of the command line"),
+        ("MintmarkError", 1, ERRORS, "Messages of the command line"),
         ("BadParameter", 2, ERRORS, "Messages of the command line"),
     ],
 )
 def test_every_message_in_the_code_is_in_the_reference(error: str, least: int, page: Path, title: str) -> None:
     """Those that are put together elsewhere are provoked below."""
     documented = [cell for row in rows(section(page, title)) for cell in row]
-    in_the_code = [text for text in messages_in_the_code(error) if text.strip("…")]
+    in_the_code = messages_in_the_code(error)
 
     assert least <= len(in_the_code)
     for text in in_the_code:
@@ -95,18 +119,70 @@ def test_every_message_in_the_code_is_in_the_reference(error: str, least: int, p
 
 
 def test_every_message_of_the_command_line_in_the_reference_is_in_the_code() -> None:
-    raised = ("StartRefused", "ServerNotFound", "BadParameter")
-    in_the_code = [text for error in raised for text in messages_in_the_code(error) if text.strip("…")]
+    raised = ("StartRefused", "ServerNotFound", "MintmarkError", "BadParameter")
+    in_the_code = [text for error in raised for text in messages_in_the_code(error)]
 
     for message, _ in rows(section(ERRORS, "Messages of the command line")):
         known = [*in_the_code, ServerNotFound.default_message()]
         assert any(matches(message, text) or matches(text, message) for text in known), message
 
 
-def test_every_reason_against_a_token_in_the_reference_is_in_the_code() -> None:
+def test_every_answer_to_what_reaches_no_route_is_in_the_reference() -> None:
+    said = {(row[0], row[1]): row[2] for row in rows(section(ERRORS, "Codes"))}
+    details = messages_in_the_code("bad_request")
+    messages = [*(refusal.message for refusal in OF_PROTOCOL), *details]
+
+    for refusal in OF_PROTOCOL:
+        assert refusal.message in details or f'"{refusal.message}"' in said[str(refusal.status), refusal.code]
+    for row in rows(section(ERRORS, "400 BadRequest")):
+        assert any(matches(row[0], text) or matches(text, row[0]) for text in messages), row[0]
+
+
+def test_every_reason_against_a_token_is_in_the_reference_and_no_other() -> None:
     documented = [row[0] for row in rows(section(ACCESS_TOKEN, "When a token lives"))]
 
-    assert set(documented) == set(messages_in_the_code("InvalidToken"))
+    assert set(documented) == {
+        text for place, text in messages_by_place("InvalidToken") if not place.startswith(OF_FOREIGN_TOKENS)
+    }
+
+
+def test_every_reason_against_a_foreign_token_is_in_the_reference_and_no_other() -> None:
+    documented = [row[0] for row in rows(section(ACCESS_TOKEN, "Tokens of other issuers"))]
+
+    assert set(documented) == {
+        text
+        for place, text in messages_by_place("InvalidToken")
+        if place.startswith((*OF_FOREIGN_TOKENS, OF_ANY_TOKEN))
+    }
+
+
+def complaints_about_settings() -> Iterator[str]:
+    """Every sentence in the code that reads settings, but for docstrings."""
+    for path in SETTINGS.glob("[a-z]*.py"):
+        yield from sentences(ast.parse(path.read_text()))
+
+
+def sentences(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):  # a docstring
+        return
+    if isinstance(node, ast.JoinedStr | ast.Constant):
+        text = as_template(node)
+        if len(text) > 10 and " " in text:  # Shorter ones are parts of others.
+            yield text
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from sentences(child)
+
+
+def test_every_complaint_about_settings_is_in_the_reference_and_no_other() -> None:
+    documented = [row[0] for row in rows(section(ERRORS, "Settings that do not fit"))]
+    in_the_code = list(complaints_about_settings())
+
+    assert 20 <= len(in_the_code)
+    for text in in_the_code:
+        assert any(matches(pattern, text) for pattern in documented), text
+    for pattern in documented:
+        assert any(matches(pattern, text) for text in in_the_code), pattern
 
 
 READ: list[Callable[[], object]] = [
@@ -124,6 +200,12 @@ READ: list[Callable[[], object]] = [
     lambda: read_typed(b"", JSON, NewResource),
     lambda: read_typed(b"{}", JSON, NewResource),
     lambda: read_introspect(b"{}", JSON),
+    lambda: check_exchange(TeamsExchange("", "", A_GUID), ENTRA),
+    lambda: check_exchange(TeamsExchange("", A_GUID, ""), ENTRA),
+    lambda: check_exchange(TeamsExchange("", "x", A_GUID), ENTRA),
+    lambda: check_exchange(TeamsExchange("", A_GUID, "x"), ENTRA),
+    lambda: check_exchange(TeamsExchange("", ANOTHER_GUID, A_GUID), ENTRA),
+    lambda: check_exchange(TeamsExchange("", A_GUID, ANOTHER_GUID), ENTRA),
 ]
 
 
@@ -135,6 +217,11 @@ async def test_every_message_about_a_field_is_in_the_reference(
     api = AdminApi(administration, "")
     controls = DevelopmentControls(DevelopmentClock(words, sources.now), Faults(tmp_path, words))
     caller = Caller(await service.resource())
+    keys = signing_keys(service, sources, words)
+
+    async def remove_the_key_that_signs() -> None:
+        await keys.remove((await keys.all())[0][0].kid)
+
     asked: list[Callable[[], Awaitable[object]]] = [
         lambda: service.identity(caller, "x"),
         lambda: api.list_identities(service, a_call(query=b"limit=many")),
@@ -153,6 +240,7 @@ async def test_every_message_about_a_field_is_in_the_reference(
         lambda: api.add_resource(service, a_call(body=b'{"name":"development"}')),
         lambda: api.list_identities(service, a_call(query=b"colour=red")),
         lambda: api.list_identities(service, a_call(query=b"customId=")),
+        remove_the_key_that_signs,
     ]
 
     said = []
@@ -177,9 +265,11 @@ def changed(name: str, value: str | None) -> list[tuple[bytes, bytes]]:
     return kept if value is None else [*kept, *as_header_list([(name, value)])]
 
 
+BEARER = changed("authorization", "Bearer e30.e30.AAAA")
 DENIED = [
     changed("authorization", None),
-    changed("authorization", "Bearer e30.e30.AAAA"),
+    changed("authorization", "Basic e30="),
+    BEARER,
     changed("authorization", "HMAC-SHA256 SignedHeaders=x-ms-date;host&Signature=AAAA"),
     changed("x-ms-date", None),
     [*signed_headers("POST", TARGET), (b"x-ms-date", b"Mon, 23 Nov 2026 12:00:00 GMT")],
@@ -191,7 +281,9 @@ DENIED = [
 ]
 
 
-async def test_every_reason_of_a_401_is_in_the_reference(service: Service) -> None:
+async def test_every_reason_of_a_401_is_in_the_reference(
+    service: Service, sources: Sources, words: SharedWords
+) -> None:
     documented = [row[0] for row in rows(section(ERRORS, "401 Denied")) if row[0].endswith(".")]
 
     reasons = []
@@ -201,6 +293,10 @@ async def test_every_reason_of_a_401_is_in_the_reference(service: Service) -> No
             await service.authenticate(SignedRequest("POST", TARGET.encode(), headers, b""))
         reasons.append(refusal.value.reason)
         names |= {name for name, _ in refusal.value.explanation}
+    await an_administration(service, sources, words).remove_resource((await service.resource()).id)
+    with pytest.raises(Denied) as refusal:
+        await service.authenticate(SignedRequest("POST", TARGET.encode(), BEARER, b""))
+    reasons.append(refusal.value.reason)
 
     assert len(reasons) == len(documented)
     for reason in reasons:

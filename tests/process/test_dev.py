@@ -27,6 +27,14 @@ VARIABLES = [
     "NODE_EXTRA_CA_CERTS",
     "MINTMARK_HTTP_ENDPOINT",
     "MINTMARK_ADMIN_ENDPOINT",
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+    "COMMUNICATION_M365_APP_ID",
+    "COMMUNICATION_M365_AAD_AUTHORITY",
+    "COMMUNICATION_M365_AAD_TENANT",
+    "COMMUNICATION_MSAL_USERNAME",
+    "COMMUNICATION_MSAL_PASSWORD",
+    "COMMUNICATION_EXPIRED_TEAMS_TOKEN",
 ]
 
 
@@ -183,9 +191,9 @@ def test_every_bad_setting_is_said_at_once(tmp_path: Path) -> None:
 
     assert "MINTMARK_SIGNING_ALGORITHM is 'HS256', but must be ES256 or RS256." in said
     assert "MINTMARK_ADMIN_PORT is 'ninety', but must be a port from 0 to 65535." in said
-    assert "MINTMARK_HTTP_PORT is '-1', but must be a port from 0 to 65535." in said
+    assert "MINTMARK_HTTP_PORT is '-1', but must be a port from 0 to 65535, or off." in said
     assert "--workers is '0', but must be a number from 1 to 64." in said
-    assert "--https-port is '70000', but must be a port from 0 to 65535." in said
+    assert "--https-port is '70000', but must be a port from 0 to 65535, or off." in said
     assert not (tmp_path / ".mintmark").exists()
 
 

@@ -156,6 +156,7 @@ def ask_for(server: RunningServer, operation: str, identity: str) -> int:
         "issue": ("POST", f"/identities/{identity}/:issueAccessToken", {"scopes": ["chat"]}),
         "revoke": ("POST", f"/identities/{identity}/:revokeAccessTokens", None),
         "delete": ("DELETE", f"/identities/{identity}", None),
+        "exchange": ("POST", "/teamsUser/:exchangeAccessToken", {}),
     }[operation]
     return signed(server, method, path, body, version=PREVIEW).status
 
@@ -170,6 +171,7 @@ class TestWhich:
         itself = ask_for(server, operation, identity)
 
         assert 418 == itself
+        assert 401 == others.pop("exchange", 401)  # of the token that it lacks
         assert all(status < 300 for status in others.values()), others
         assert [] == left(server)
 
@@ -264,7 +266,7 @@ async def test_a_long_delay_holds_up_nobody_else(server: RunningServer) -> None:
     [
         ({}, "A fault needs a status, a delay or drop."),
         ({"operation": "create", "count": 3}, "A fault needs a status, a delay or drop."),
-        ({"operation": "exchange", "status": 500}, "operation"),
+        ({"operation": "sign", "status": 500}, "operation"),
         ({"status": 399}, "status"),
         ({"status": 600}, "status"),
         ({"status": "500"}, "status"),

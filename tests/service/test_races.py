@@ -14,8 +14,9 @@ import pytest
 from msgspec import Struct
 
 from builders import ISSUER, NOON, SEALER, FakeClock, counted_sources
-from mintmark.compose import fill_store, open_service
+from mintmark.compose import open_service
 from mintmark.development import DEVELOPMENT_RESOURCE
+from mintmark.doors.dev import fill_store
 from mintmark.errors import IdentityNotFound
 from mintmark.service import Caller, Service, TokenRequest
 from mintmark.shared import SharedWords

@@ -77,7 +77,7 @@ def _access_key(resource: Resource, slot: KeySlot, secret: bytes) -> StoredAcces
 
 def a_signing_key(kid: str, algorithm: SigningAlgorithm = "ES256", *, created_at: int = NOON) -> StoredSigningKey:
     return StoredSigningKey(
-        kid, algorithm, f'{{"kid":"{kid}"}}', created_at, SealedSecret("a-key-encryption-key", kid.encode())
+        kid, algorithm, f'{{"kid":"{kid}"}}', created_at, created_at, SealedSecret("a-key-encryption-key", kid.encode())
     )
 
 
@@ -181,37 +181,52 @@ async def test_a_resource_is_kept_with_both_its_keys_or_not_at_all(store: Store)
     assert set(await store.access_keys()) == set(access_keys())
 
 
-async def test_the_first_signing_key_of_an_algorithm_stays_the_only_one(store: Store) -> None:
-    await store.add_first_signing_key(a_signing_key("first"))
-    await store.add_first_signing_key(a_signing_key("late"))
-    await store.add_first_signing_key(a_signing_key("rsa", "RS256"))
+async def test_a_signing_key_follows_the_newest_of_its_algorithm_only(store: Store) -> None:
+    first, second, rsa = a_signing_key("first"), a_signing_key("a", created_at=NOON + 1), a_signing_key("rsa", "RS256")
 
-    assert await store.signing_keys() == [a_signing_key("first"), a_signing_key("rsa", "RS256")]
+    assert await store.add_signing_key(first, None)
+    assert not await store.add_signing_key(a_signing_key("late"), None)
+    assert await store.add_signing_key(rsa, None)
+    assert not await store.add_signing_key(second, "rsa")
+    assert await store.add_signing_key(second, "first")
+    assert not await store.add_signing_key(a_signing_key("later"), "first")
+
+    assert await store.signing_keys() == [first, rsa, second]
 
 
-async def test_signing_keys_are_listed_oldest_first(store: Store) -> None:
+async def test_signing_keys_are_listed_in_the_order_in_which_they_sign(store: Store) -> None:
     newer, older = a_signing_key("a", "ES256", created_at=NOON), a_signing_key("b", "RS256", created_at=NOON - 1)
-    await store.add_first_signing_key(newer)
-    await store.add_first_signing_key(older)
+    await store.add_signing_key(newer, None)
+    await store.add_signing_key(older, None)
 
     assert await store.signing_keys() == [older, newer]
 
 
-async def test_one_first_signing_key_wins_when_one_store_is_asked_for_many_at_once(store: Store) -> None:
-    await asyncio.gather(*(store.add_first_signing_key(a_signing_key(f"key-{number}")) for number in range(RACERS)))
+async def test_a_removed_signing_key_is_gone(store: Store) -> None:
+    await store.add_signing_key(a_signing_key("first"), None)
 
-    assert len(await store.signing_keys()) == 1
+    assert await store.remove_signing_key("first")
+    assert not await store.remove_signing_key("first")
+    assert await store.signing_keys() == []
 
 
-async def test_one_first_signing_key_wins_however_many_stores_race(store: Store, open_store: OpenStore) -> None:
+async def test_one_signing_key_wins_when_one_store_is_asked_for_many_at_once(store: Store) -> None:
+    added = await asyncio.gather(
+        *(store.add_signing_key(a_signing_key(f"key-{number}"), None) for number in range(RACERS))
+    )
+
+    assert 1 == sum(added) == len(await store.signing_keys())
+
+
+async def test_one_signing_key_wins_however_many_stores_race(store: Store, open_store: OpenStore) -> None:
     line = threading.Barrier(RACERS, timeout=10)
 
     async def race(number: int) -> list[StoredSigningKey]:
         async with open_store() as racer:
             line.wait()
             await asyncio.gather(
-                racer.add_first_signing_key(a_signing_key(f"ES256-{number}", "ES256")),
-                racer.add_first_signing_key(a_signing_key(f"RS256-{number}", "RS256")),
+                racer.add_signing_key(a_signing_key(f"ES256-{number}", "ES256"), None),
+                racer.add_signing_key(a_signing_key(f"RS256-{number}", "RS256"), None),
             )
             return list(await racer.signing_keys())
 
@@ -220,6 +235,35 @@ async def test_one_first_signing_key_wins_however_many_stores_race(store: Store,
     winners = await store.signing_keys()
     assert ["ES256", "RS256"] == sorted(key.algorithm for key in winners)
     assert seen == [winners] * RACERS
+
+
+async def test_a_secret_is_sealed_anew_unless_it_changed_meanwhile(store: Store) -> None:
+    key, anew = a_signing_key("first"), SealedSecret("another-key", b"anew")
+    await store.add_signing_key(key, None)
+    await store.add_resource(DEVELOPMENT_RESOURCE, access_keys(), NOON)
+    primary, secondary = await store.access_keys()
+    await store.replace_access_key(DEVELOPMENT_RESOURCE.id, secondary.slot, FRESH, NOON)
+
+    await store.reseal_signing_key(key, anew)
+    await store.reseal_signing_key(key, SealedSecret("another-key", b"too late"))
+    await store.reseal_access_key(primary, anew)
+    await store.reseal_access_key(secondary, anew)
+
+    assert [anew] == [each.sealed for each in await store.signing_keys()]
+    assert [anew, FRESH] == [each.sealed for each in await store.access_keys()]
+    assert [primary.generation, secondary.generation + 1] == [each.generation for each in await store.access_keys()]
+
+
+async def test_the_newest_record_tells_its_time(store: Store) -> None:
+    assert NOON == await store.newest_record_at()  # that of the tables
+
+    await store.add_resource(DEVELOPMENT_RESOURCE, access_keys(), NOON + 1)
+    await store.create_identity(an_identity(1, now=NOON + 3))
+    await store.create_identity(an_identity(2, now=NOON + 2))
+    assert NOON + 3 == await store.newest_record_at()
+
+    await store.add_signing_key(a_signing_key("first", created_at=NOON + 4), None)
+    assert NOON + 4 == await store.newest_record_at()
 
 
 async def test_stores_that_write_at_once_lose_nothing_of_each_other(store: Store, open_store: OpenStore) -> None:
@@ -239,7 +283,7 @@ async def test_everything_survives_closing_and_opening_again(open_store: OpenSto
     async with open_store() as store:
         await store.migrate(NOON)
         await store.add_resource(DEVELOPMENT_RESOURCE, access_keys(), NOON)
-        await store.add_first_signing_key(a_signing_key("first"))
+        await store.add_signing_key(a_signing_key("first"), None)
         await store.create_identity(identity)
 
     async with open_store() as store:
@@ -292,7 +336,11 @@ async def test_a_closed_store_refuses_everything(open_store: OpenStore) -> None:
         lambda: store.add_resource(DEVELOPMENT_RESOURCE, access_keys(), NOON),
         store.resources,
         store.access_keys,
-        lambda: store.add_first_signing_key(a_signing_key("late")),
+        lambda: store.add_signing_key(a_signing_key("late"), None),
+        lambda: store.remove_signing_key("late"),
+        lambda: store.reseal_signing_key(a_signing_key("late"), FRESH),
+        lambda: store.reseal_access_key(access_keys()[0], FRESH),
+        store.newest_record_at,
         store.signing_keys,
         lambda: store.create_or_get_identity(named("ann")),
         lambda: store.identities(DEVELOPMENT_RESOURCE.id, *EVERYWHERE, 10),

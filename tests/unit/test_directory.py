@@ -1,8 +1,9 @@
 import pytest
 
-from builders import SEALER, FakeClock, counted_sources
+from builders import NOON, SEALER, FakeClock, counted_sources
 from mintmark.directory import ACCESS_KEY_BYTES, Directory, new_access_keys, open_access_key, seal_access_key
 from mintmark.errors import StartRefused
+from mintmark.keyring import Keyring, new_signing_key
 from mintmark.model import AccessKey, KeySlot, Resource, SealedSecret, Secret, StoredAccessKey
 
 ONE = Resource("11111111-0000-4000-8000-000000000000", "one", "local", ("one.test", "also-one.test"))
@@ -27,6 +28,7 @@ def directory() -> Directory:
         keys=KEYS,
         by_host={host: resource for resource in RESOURCES for host in resource.hosts},
         every_key=[key for keys in KEYS.values() for key in keys],
+        keyring=Keyring([new_signing_key("ES256", NOON, SEALER, bytes(12))], "ES256", SEALER),
     )
 
 

@@ -5,14 +5,16 @@ from typing import Any
 
 import pytest
 
-from builders import NOON, signed_headers
+from builders import NOON, SEALER, signed_headers
 from mintmark.directory import Directory
 from mintmark.explain import explain
+from mintmark.keyring import Keyring, new_signing_key
 from mintmark.model import AccessKey, Secret
 from mintmark.request_signature import SignedRequest, content_hash
 
 TARGET = "/identities?api-version=2023-10-01"
 KEY = base64.b64decode("cHdwd3B3cHdwd3B3cHdwd3B3cHdwd3B3cHdwd3B3cHc=")
+KEYRING = Keyring([new_signing_key("ES256", NOON, SEALER, bytes(12))], "ES256", SEALER)
 KEYS = [AccessKey("2dee53b4-368b-45b4-ab52-8493fb117652", "primary", 0, Secret(KEY))]
 DATE, HOST, BODY = "Mon, 23 Nov 2026 12:00:00 GMT", "localhost:12080", b"{}"
 HASH = content_hash(BODY).decode()
@@ -29,7 +31,7 @@ def request_signed_over(text: str, key: bytes = KEY, **extra: str) -> SignedRequ
 
 
 def explained(request: SignedRequest) -> dict[str, str]:
-    directory = Directory(0, {}, {}, {}, KEYS)
+    directory = Directory(0, {}, {}, {}, KEYS, KEYRING)
     return dict(explain(request, "The signature is wrong.", directory, DATE))
 
 

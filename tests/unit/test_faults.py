@@ -33,7 +33,7 @@ def test_a_fault_happens_as_often_as_it_counts(faults: Faults) -> None:
 def test_it_befalls_its_operation_only(faults: Faults) -> None:
     faults.add(Fault(operation="revoke", status=500))
 
-    assert [None] * 4 == [faults.take(each) for each in OPERATIONS if each != "revoke"]
+    assert [None] * (len(OPERATIONS) - 1) == [faults.take(each) for each in OPERATIONS if each != "revoke"]
     assert faults.take("revoke") == Fault(operation="revoke", status=500)
 
 
@@ -110,7 +110,7 @@ def test_what_is_as_usual_is_left_out_of_its_json() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        b'{"operation":"exchange"}',
+        b'{"operation":"shout"}',
         b'{"count":0}',
         b'{"count":1000001}',
         b'{"status":399}',

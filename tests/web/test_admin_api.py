@@ -69,7 +69,7 @@ async def create_with(service: Service, sources: Sources, key: bytes) -> Reply:
     """A Create at the public door."""
     target = "/identities?api-version=2023-10-01"
     body = b'{"createTokenWithScopes":["chat"]}'
-    app = build_public_app(service, sources, cors=False)
+    app = build_public_app(service, sources)
     return await call(app, "POST", target, signed_headers("POST", target, body, key=key), body)
 
 

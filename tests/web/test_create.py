@@ -16,6 +16,7 @@ from mintmark.sources import Sources
 from mintmark.store.sqlite import SqliteStore
 from mintmark.web import build_public_app
 from mintmark.web.call import MAX_BODY
+from mintmark.web.endpoint import Cors
 from mintmark.web.wire import VERSIONS
 from web.asgi_client import Reply, call
 
@@ -27,7 +28,7 @@ ID = re.compile(r"8:acs:00000de7-0000-4000-8000-00000000acc5_[0-9a-f]{8}(-[0-9a-
 
 @pytest.fixture
 async def app(service: Service, sources: Sources) -> Router:
-    return build_public_app(service, sources, cors=True, log=None)
+    return build_public_app(service, sources, cors=Cors(any=True))
 
 
 async def create(app: Router, body: bytes = b"", target: str = TARGET, **signing: Any) -> Reply:
@@ -62,7 +63,7 @@ class TestSuccess:
         token = reply.json["accessToken"]["token"]
         claims = jwt.decode(
             token,
-            jwt.PyJWK(service.keyring.public_jwks[0]),
+            jwt.PyJWK((await service.keyring()).public_jwks[0]),
             algorithms=["ES256"],
             audience=DEVELOPMENT_RESOURCE.id,
             options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
@@ -243,7 +244,7 @@ class TestRefusals:
     async def test_what_nobody_foresaw_is_500_and_says_nothing(
         self, app: Router, service: Service, caplog: pytest.LogCaptureFixture
     ) -> None:
-        del service.keyring.signer  # A fault that no request can cause.
+        (await service.keyring()).signers.clear()  # A fault that no request can cause.
 
         reply = await create(app, b'{"createTokenWithScopes":["chat"]}')
 
@@ -289,7 +290,7 @@ class TestCors:
             assert "x-ms-client-request-id" in reply.headers["access-control-expose-headers"]
 
     async def test_without_cors_there_is_none_of_it(self, service: Service, sources: Sources) -> None:
-        closed = build_public_app(service, sources, cors=False, log=None)
+        closed = build_public_app(service, sources)
 
         preflight = await call(closed, "OPTIONS", TARGET, [self.ORIGIN, (b"access-control-request-method", b"POST")])
 
@@ -301,7 +302,7 @@ class TestRelyingParties:
     async def test_the_key_set_has_the_public_key_and_may_be_cached(self, app: Router, service: Service) -> None:
         reply = await call(app, "GET", "/.well-known/jwks.json")
 
-        assert service.keyring.public_jwks == reply.json["keys"]
+        assert (await service.keyring()).public_jwks == reply.json["keys"]
         assert "public, max-age=600" == reply.headers["cache-control"]
 
     async def test_discovery_leads_to_it(self, app: Router) -> None:

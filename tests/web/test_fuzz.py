@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from starlette.routing import Router
 
 from builders import ISSUER, NOON, SEALER, FakeClock, counted_sources, signed_headers
-from mintmark.compose import fill_store, open_service
+from mintmark.compose import open_service
+from mintmark.doors.dev import fill_store
 from mintmark.shared import SharedWords
 from mintmark.store.sqlite import SqliteStore
 from mintmark.web import build_public_app
+from mintmark.web.endpoint import Cors
 from web.asgi_client import Reply, call
 
 TARGET = "/identities?api-version=2023-10-01"
@@ -41,7 +43,7 @@ class Running:
         sources = counted_sources(FakeClock())
         await fill_store(self.store, SEALER, "ES256", sources)
         service = await open_service(self.store, SEALER, "ES256", ISSUER, sources, SharedWords())
-        self.app = build_public_app(service, sources, cors=True)
+        self.app = build_public_app(service, sources, cors=Cors(any=True))
 
     def call(self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes) -> Reply:
         return self.runner.run(call(self.app, method, target, headers, body))

@@ -29,7 +29,7 @@ ISSUE, REVOKE = "/:issueAccessToken", "/:revokeAccessTokens"
 
 @pytest.fixture
 async def app(service: Service, sources: Sources) -> Router:
-    return build_public_app(service, sources, cors=False)
+    return build_public_app(service, sources)
 
 
 async def ask(
@@ -86,7 +86,7 @@ class TestEveryVersion:
         assert (200 if scope in VERSIONS[version].scopes else 400) == reply.status
 
     async def test_a_later_version_is_refused_if_so_set(self, service: Service, sources: Sources) -> None:
-        strict = build_public_app(service, sources, cors=False, strict_versions=True)
+        strict = build_public_app(service, sources, strict_versions=True)
 
         assert 201 == (await ask(strict, "POST", "/identities", version=NEWEST.name)).status
         refused = await ask(strict, "POST", "/identities", version="2030-01-01")

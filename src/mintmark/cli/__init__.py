@@ -3,33 +3,52 @@
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import click
 
 from mintmark import __version__
-from mintmark.cli import controls, identity, resource, server, token
 from mintmark.cli.output import REFUSED, print_refusal
 from mintmark.errors import MintmarkError
 
+# Where each command is. It is imported when it is called: most need little of the product, and start the sooner for it.
+COMMANDS = {
+    "dev": "server.dev",
+    "exec": "server.exec_",
+    "serve": "server.serve",
+    "config": "config.config",
+    "health": "server.health",
+    "identity": "identity.identity",
+    "token": "token.token",
+    "resource": "resource.resource",
+    "access-key": "resource.access_key",
+    "signing-key": "signing_key.signing_key",
+    "key-encryption-key": "signing_key.key_encryption_key",
+    "clock": "controls.clock",
+    "fault": "controls.fault",
+    "backup": "backup.backup",
+    "restore": "backup.restore",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class _Commands(click.Group):
+    """The commands of `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        module, _, name = COMMANDS.get(cmd_name, "").partition(".")
+        if not module:
+            return None
+        command: click.Command = getattr(import_module(f"mintmark.cli.{module}"), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="mintmark", message="%(prog)s %(version)s")
 def cli() -> None:
     """Mintmark: identities and access tokens for chat and calling, as Azure Communication Services issues them."""
-
-
-for _command in (
-    server.dev,
-    server.exec_,
-    server.health,
-    identity.identity,
-    token.token,
-    resource.resource,
-    resource.access_key,
-    controls.clock,
-    controls.fault,
-):
-    cli.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,6 +14,8 @@ from mintmark.data_folder import SERVER_FILE
 from mintmark.errors import MintmarkError, ServerNotFound
 
 ENDPOINT_VARIABLE = "MINTMARK_ADMIN_ENDPOINT"
+KEY_VARIABLE = "MINTMARK_ADMIN_KEY"
+DATA_VARIABLE, DEFAULT_DATA = "MINTMARK_DATA", ".mintmark"
 TIMEOUT = 10  # seconds
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -23,17 +25,17 @@ def server_options(command: _Command) -> _Command:
     """The options that all commands have which ask a server: how to find it, and how to print."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--data", metavar="DIR", help=f"Data folder of the server. [default: {DEFAULT_DATA}]"),
         click.option(
-            "--data",
-            metavar="DIR",
-            envvar="MINTMARK_DATA",
-            default=".mintmark",
-            help="Data folder of the server.",
+            "--admin-key-file",
+            metavar="FILE",
+            envvar="MINTMARK_ADMIN_KEY_FILE",
+            help=f"File with the admin key, for `serve`; else {KEY_VARIABLE}.",
         ),
         click.option(
             "--admin-endpoint",
             metavar="URL",
-            help=f"Admin address; else {ENDPOINT_VARIABLE}, else by --data.",
+            help=f"Admin address; else by --data, else {ENDPOINT_VARIABLE}, else {DATA_VARIABLE}.",
         ),
     ):
         command = option(command)
@@ -43,8 +45,8 @@ def server_options(command: _Command) -> _Command:
 class AdminClient:
     """Speaks to one admin listener."""
 
-    def __init__(self, endpoint: str) -> None:
-        """Takes an address such as http://localhost:12090.
+    def __init__(self, endpoint: str, key: str = "") -> None:
+        """Takes an address such as http://localhost:12090, and an admin key where it asks for one.
 
         Raises:
             ServerNotFound: it is not such an address.
@@ -58,6 +60,7 @@ class AdminClient:
             raise ServerNotFound(f"'{endpoint}' is not an address such as http://localhost:12090.")
         self.endpoint = endpoint
         self._host, self._port = host, port
+        self._headers = {"authorization": f"Bearer {key}"} if key else {}
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Status and JSON (or text) of an answer.
@@ -68,7 +71,8 @@ class AdminClient:
         connection = HTTPConnection(self._host, self._port, timeout=TIMEOUT)
         content = None if body is None else msgspec.json.encode(body)
         try:
-            connection.request(method, path, content, {"content-type": "application/json"} if content else {})
+            about = {"content-type": "application/json"} if content else {}
+            connection.request(method, path, content, {**self._headers, **about})
             response = connection.getresponse()
             text = response.read()
         except (OSError, HTTPException) as error:
@@ -105,17 +109,30 @@ class AdminClient:
         return ServerNotFound(f"What answers at {self.endpoint} is no admin listener of Mintmark.")
 
 
-def find_server(admin_endpoint: str | None, data: str) -> AdminClient:
-    """The server that the flag, the environment or the data folder names, in this order.
+def find_server(admin_endpoint: str | None, data: str | None, admin_key_file: str | None) -> AdminClient:
+    """The server that flags, the environment or the data folder of here name, in this order.
 
     Raises:
         ServerNotFound: none of them names one.
+        MintmarkError: the file of the admin key has none.
     """
-    endpoint = admin_endpoint or os.environ.get(ENDPOINT_VARIABLE)
+    endpoint = admin_endpoint or (None if data else os.environ.get(ENDPOINT_VARIABLE))
     if not endpoint:
+        folder = data or os.environ.get(DATA_VARIABLE) or DEFAULT_DATA
         try:
-            record = msgspec.json.decode(Path(data, SERVER_FILE).read_bytes(), type=dict[str, str | int])
+            record = msgspec.json.decode(Path(folder, SERVER_FILE).read_bytes(), type=dict[str, str | int])
             endpoint = str(record[ENDPOINT_VARIABLE])
         except (OSError, msgspec.MsgspecError, KeyError) as error:
             raise ServerNotFound from error
-    return AdminClient(endpoint)
+    return AdminClient(endpoint, _admin_key(admin_key_file))
+
+
+def _admin_key(file: str | None) -> str:
+    """The first key of the file, else of the variable: the same forms as `mintmark serve` reads."""
+    if file is None:
+        return os.environ.get(KEY_VARIABLE, "").partition(",")[0].strip()
+    lines = [line.strip() for line in Path(file).read_text().splitlines()]
+    key = next((line for line in lines if line and not line.startswith("#")), "")
+    if not key:
+        raise MintmarkError(f"There is no admin key in {file}.")
+    return key

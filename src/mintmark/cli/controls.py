@@ -58,7 +58,9 @@ def fault() -> None:
 
 
 @fault.command()
-@click.option("--operation", metavar="NAME", default="*", help="create, get, delete, issue or revoke. [default: any]")
+@click.option(
+    "--operation", metavar="NAME", default="*", help="create, get, delete, issue, revoke or exchange. [default: any]"
+)
 @click.option("--count", metavar="N", type=int, default=1, show_default=True, help="How many requests it befalls.")
 @click.option("--status", metavar="STATUS", type=int, help="Answer with this status, 400 to 599.")
 @click.option("--retry-after", metavar="SECONDS", type=int, help="With the status: a Retry-After header.")

@@ -1,6 +1,7 @@
-"""`mintmark dev`, `mintmark exec`, `mintmark health`."""
+"""`mintmark dev`, `mintmark exec`, `mintmark serve`, `mintmark health`."""
 
 import errno
+import logging
 import os
 import shlex
 import signal
@@ -12,53 +13,23 @@ from typing import Any
 import click
 
 from mintmark import __version__
-from mintmark.cli.client import find_server, server_options
+from mintmark.cli.client import ENDPOINT_VARIABLE, find_server, server_options
+from mintmark.cli.options import load_settings, setting_options
 from mintmark.cli.output import NO, OK, print_json, print_rows, print_variables
+from mintmark.service_manager import READY, STOPPING, notify
+from mintmark.settings import Door
+from mintmark.sockets import is_loopback, port_of, reachable_name
 
 NOT_FOUND, NOT_EXECUTABLE, SIGNALLED = 127, 126, 128  # as shells say it; the last plus the signal's number
 
-_Command = Callable[..., Any]
-
-
-def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    def apply(command: _Command) -> _Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return apply
-
-
-# Defaults and checks are in `mintmark.settings`, where flags and environment meet.
-_everywhere = _options(
-    click.option("--workers", metavar="N", help="Processes that serve; they share the data. [default: 1]"),
-    click.option("--signing-algorithm", metavar="ALG", help="ES256 or RS256. [default: ES256]"),
-    click.option("--issuer", metavar="URL", help="The iss of tokens. [default: the HTTPS address]"),
-    click.option(
-        "--strict-versions", is_flag=True, default=None, help="Refuse api-versions later than all that are known."
-    ),
-    click.option(
-        "--tls-name",
-        "tls_names",
-        metavar="NAME",
-        multiple=True,
-        help="Another name for the certificate; may be repeated.",
-    ),
-)
+# What a server of its own for one command leaves open.
+OPEN_IN_EXEC = (
+    "workers", "issuer", "signing_algorithm", "tls_names", "limits", "connections", "strict_versions",
+)  # fmt: skip
 
 
 @click.command()
-@click.option("--host", metavar="HOST", help="Where HTTPS and HTTP listen. [default: localhost]")
-@click.option("--https-port", metavar="PORT", help="0 for any free one. [default: 12443]")
-@click.option("--http-port", metavar="PORT", help="0 for any free one. [default: 12080]")
-@click.option("--admin-host", metavar="HOST", help="Where the admin listener listens. [default: localhost]")
-@click.option("--admin-port", metavar="PORT", help="0 for any free one. [default: 12090]")
-@click.option("--data", metavar="DIR", help="Data folder. [default: .mintmark]")
-@click.option(
-    "--ephemeral", is_flag=True, default=None, help="Keep data in a temporary folder and remove it in the end."
-)
-@_everywhere
-@click.option("--quiet", is_flag=True, default=None, help="Print no line for each request.")
+@setting_options("dev")
 def dev(**flags: Any) -> None:
     """Start the development server.
 
@@ -66,16 +37,52 @@ def dev(**flags: Any) -> None:
     Not for production: the access key is published.
     """
     with ExitStack() as stack:
-        server = _prepare(flags, stack, lambda _signal: OK)
+        server = _prepare("dev", flags, stack, lambda _signal: OK)
+        names = server.door.variables
         if not sys.stdout.isatty():
-            print_variables(server.variables)
+            print_variables(names)
             sys.stdout.flush()
-        server.folder.announce(server.variables)
-        server.supervisor().run(lambda: _welcome(server))
+        server.folder.announce(names)
+
+        def welcome() -> None:
+            server.mark_started()
+            _welcome(server)
+
+        server.supervisor().run(welcome)
+
+
+@click.command()
+@setting_options("serve")
+def serve(**flags: Any) -> None:
+    """Start the server for production.
+
+    It refuses to start where something is missing or unsafe, and says what. Every flag can be given as a variable too,
+    such as MINTMARK_WORKERS=4, or in a TOML file. SIGHUP has it read its certificate and its keys again.
+    """
+    with ExitStack() as stack:
+        server = _prepare("serve", flags, stack, lambda _signal: OK)
+        admin = f"http://{reachable_name(server.settings.admin_host)}:{port_of(server.sockets.admin)}"
+        server.folder.announce({ENDPOINT_VARIABLE: admin})
+        log = logging.getLogger("mintmark.serve")
+
+        def say_ready() -> None:
+            server.mark_started()
+            notify(READY, os.environ)
+            log.info("Mintmark %s is ready: %s", __version__, _listeners(server, admin))
+            if not is_loopback(server.settings.admin_host):
+                log.warning("The admin listener is plain HTTP on %s: keep it on a network of your own.", admin)
+
+        server.supervisor().run(say_ready, server.read_again, lambda: notify(STOPPING, os.environ))
+
+
+def _listeners(server: Any, admin: str) -> str:
+    host = reachable_name(server.settings.host)
+    sockets = (("https", server.sockets.https), ("http", server.sockets.http))
+    return ", ".join([*(f"{scheme}://{host}:{port_of(bound)}" for scheme, bound in sockets if bound), f"admin {admin}"])
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@_everywhere
+@setting_options("dev", OPEN_IN_EXEC)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(command: tuple[str, ...], **flags: Any) -> None:
     """Run COMMAND with a fresh server of its own and exit with its status.
@@ -85,10 +92,12 @@ def exec_(command: tuple[str, ...], **flags: Any) -> None:
     """
     apart = {"https_port": 0, "http_port": 0, "admin_port": 0, "ephemeral": True, "quiet": True, "host": "localhost"}
     with ExitStack() as stack:
-        server = _prepare({**flags, **apart, "admin_host": "localhost"}, stack, lambda number: SIGNALLED + number)
-        server.folder.announce(server.variables)
+        flags = {**flags, **apart, "admin_host": "localhost"}
+        server = _prepare("dev", flags, stack, lambda number: SIGNALLED + number)
+        names = server.door.variables
+        server.folder.announce(names)
         try:
-            status = server.supervisor().run_command(command, {**os.environ, **server.variables})
+            status = server.supervisor().run_command(command, {**os.environ, **names}, server.mark_started)
         except (OSError, ValueError) as error:  # ValueError: an empty name, or one with a NUL in it
             reason = error.strerror if isinstance(error, OSError) else os.strerror(errno.ENOENT)
             click.echo(f"mintmark exec: {command[0]}: {reason}", err=True)
@@ -98,9 +107,9 @@ def exec_(command: tuple[str, ...], **flags: Any) -> None:
 
 @click.command()
 @server_options
-def health(admin_endpoint: str | None, data: str, as_json: bool) -> None:
+def health(as_json: bool, **server: Any) -> None:
     """Say whether a server answers requests; exit status 0 if so."""
-    client = find_server(admin_endpoint, data)
+    client = find_server(**server)
     status, text = client.ask("GET", "/_mintmark/ready")
     ready = status == 200  # noqa: PLR2004  the probe's yes
     text = str(text).strip() if status in (200, 503) else f"not ready: no admin listener answers here (status {status})"
@@ -111,23 +120,25 @@ def health(admin_endpoint: str | None, data: str, as_json: bool) -> None:
     sys.exit(OK if ready else NO)
 
 
-def _prepare(flags: dict[str, Any], stack: ExitStack, status_of: Callable[[int], int]) -> Any:
+def _prepare(door: Door, flags: dict[str, Any], stack: ExitStack, status_of: Callable[[int], int]) -> Any:
     # Imported here: the other commands start without the server.
-    from mintmark.compose import prepare_development_server
     from mintmark.data_folder import hold
-    from mintmark.settings import load
+    from mintmark.doors.dev import prepare_development_server
+    from mintmark.doors.serve import prepare_production_server
+    from mintmark.logs import write_logs
 
     # Until the supervisor takes over, these shall clean up as Ctrl-C does.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda number, _frame: sys.exit(status_of(number)))
-    settings = load({name: value or None if value == () else value for name, value in flags.items()}, os.environ)
+    if door == "serve":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # It asks to read what is being read just now.
+    settings = load_settings(door, flags)
+    write_logs(settings.log_format, bare=door == "dev", quiet=settings.quiet)
     folder = stack.enter_context(hold(settings.data, ephemeral=settings.ephemeral))
-    return prepare_development_server(settings, folder)
+    return (prepare_development_server if door == "dev" else prepare_production_server)(settings, folder)
 
 
 def _welcome(server: Any) -> None:
-    from mintmark.sockets import is_loopback
-
     if sys.stdout.isatty():
         _print_banner(server)
     for host, what in (
@@ -140,14 +151,14 @@ def _welcome(server: Any) -> None:
 
 
 def _print_banner(server: Any) -> None:
-    settings, names = server.settings, server.variables
+    settings, names = server.settings, server.door.variables
     click.echo(f"\n  {click.style('Mintmark', fg='green', bold=True)} {__version__} is ready\n")
     workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
     print_rows(
         [
-            ("HTTPS", server.endpoints.https),
-            ("HTTP", server.endpoints.http),
-            ("Admin", f"{server.endpoints.admin}  (open it in a browser)"),
+            ("HTTPS", server.door.endpoints.https),
+            ("HTTP", server.door.endpoints.http),
+            ("Admin", f"{server.door.endpoints.admin}  (open it in a browser)"),
             (
                 "Data",
                 f"{'temporary' if settings.ephemeral else server.folder.path}, {workers}, {settings.signing_algorithm}",
@@ -156,7 +167,9 @@ def _print_banner(server: Any) -> None:
     )
     click.echo(click.style("\n  Connect a program:\n", bold=True))
     for name, value in names.items():
-        click.echo(f"  export {name}={shlex.quote(value)}")
+        if not name.startswith("COMMUNICATION_M") and name != "COMMUNICATION_EXPIRED_TEAMS_TOKEN":
+            click.echo(f"  export {name}={shlex.quote(value)}")
+    click.echo(click.style("\n  Tests of Teams users need more: mintmark exec sets it all.", dim=True))
     click.echo(
         click.style(
             "\n  The access key is published with Mintmark: for development only. Ctrl-C stops the server.\n", dim=True

@@ -92,11 +92,27 @@ class Store(Protocol):
     async def replace_access_key(self, resource_id: str, slot: KeySlot, sealed: SealedSecret, now: int) -> int | None:
         """Puts a new secret in the place of an access key and answers its generation, raised by one; None if absent."""
 
-    async def add_first_signing_key(self, key: StoredSigningKey) -> None:
-        """Keeps `key` unless there is a key of its algorithm already: whoever comes first wins, however many race."""
+    async def add_signing_key(self, key: StoredSigningKey, after: str | None) -> bool:
+        """Keeps `key` if the newest key of its algorithm is still the one with the kid `after`; None stands for none.
+
+        The newest is the one made last, whenever it signs. Compare-and-swap: of however many that race one wins.
+        False for the others, whose key is not kept.
+        """
+
+    async def remove_signing_key(self, kid: str) -> bool:
+        """Removes a signing key, and so the life of its tokens; False if there is none."""
 
     async def signing_keys(self) -> Sequence[StoredSigningKey]:
-        """All signing keys, oldest first."""
+        """All signing keys, in the order in which they begin to sign."""
+
+    async def reseal_access_key(self, key: StoredAccessKey, sealed: SealedSecret) -> None:
+        """Puts `sealed`, the same secret sealed anew, in the place of what `key` has, unless that changed meanwhile."""
+
+    async def reseal_signing_key(self, key: StoredSigningKey, sealed: SealedSecret) -> None:
+        """Puts `sealed`, the same secret sealed anew, in the place of what `key` has, unless that changed meanwhile."""
+
+    async def newest_record_at(self) -> int:
+        """The latest time at which anything kept was made; 0 for an empty store."""
 
     async def is_ready(self) -> bool:
         """Whether the store answers just now."""

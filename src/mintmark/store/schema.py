@@ -72,6 +72,16 @@ MIGRATIONS: tuple[str, ...] = (
     create table revision (number integer not null) strict;
     insert into revision (number) values (0);
     """,
+    # A signing key is published before it signs. A feed's epoch tells its readers when to forget what they know.
+    # A restored backup counts generations in other steps: what was revoked after the backup never fits again.
+    """
+    alter table signing_key add column signs_at integer not null default 0;
+    update signing_key set signs_at = created_at;
+
+    alter table revision add column epoch text not null default '';
+    alter table revision add column generation_step integer not null default 1;
+    update revision set epoch = lower(hex(randomblob(16)));
+    """,
 )
 
 _BOOKKEEPING = """

@@ -48,7 +48,8 @@ NEXT_REVISION = """
 """
 
 REVOKE_TOKENS = """
-    update identity set generation = generation + 1, changed_at = ?, changed_revision = ?
+    update identity
+    set generation = generation + (select generation_step from revision), changed_at = ?, changed_revision = ?
     where resource_id = ? and suffix = ? and deleted_at is null
     returning suffix
 """
@@ -85,7 +86,8 @@ INSERT_HOST = """
 INSERT_ACCESS_KEY = """
     insert into access_key (resource_id, slot, generation, sealed_by, sealed) values (?, ?, ?, ?, ?)
     on conflict (resource_id, slot) do update
-    set generation = access_key.generation + 1, sealed_by = excluded.sealed_by, sealed = excluded.sealed
+    set generation = access_key.generation + (select generation_step from revision),
+        sealed_by = excluded.sealed_by, sealed = excluded.sealed
 """
 
 SELECT_RESOURCES = """
@@ -103,7 +105,8 @@ SELECT_ACCESS_KEYS = """
 
 REPLACE_ACCESS_KEY = """
     update access_key
-    set generation = generation + 1, sealed_by = ?, sealed = ?, changed_at = ?, changed_revision = ?
+    set generation = generation + (select generation_step from revision),
+        sealed_by = ?, sealed = ?, changed_at = ?, changed_revision = ?
     where resource_id = ? and slot = ?
     returning generation
 """
@@ -134,13 +137,43 @@ DELETE_IDENTITIES_OF_RESOURCE = """
     )
 """
 
-INSERT_FIRST_SIGNING_KEY = """
-    insert into signing_key (kid, algorithm, public_jwk, created_at, sealed_by, sealed)
-    select ?1, ?2, ?3, ?4, ?5, ?6 where not exists (select 1 from signing_key where algorithm = ?2)
+# Only after the key that was made last still: of several that rotate at once, one does.
+INSERT_SIGNING_KEY = """
+    insert into signing_key (kid, algorithm, public_jwk, created_at, signs_at, sealed_by, sealed)
+    select ?1, ?2, ?3, ?4, ?5, ?6, ?7
+    where (select kid from signing_key where algorithm = ?2 order by created_at desc, kid desc limit 1) is ?8
+    returning kid
+"""
+
+DELETE_SIGNING_KEY = """
+    delete from signing_key where kid = ? returning kid
 """
 
 SELECT_SIGNING_KEYS = """
-    select kid, algorithm, public_jwk, created_at, sealed_by, sealed from signing_key order by created_at, kid
+    select kid, algorithm, public_jwk, created_at, signs_at, sealed_by, sealed from signing_key
+    order by signs_at, created_at, kid
+"""
+
+RESEAL_ACCESS_KEY = """
+    update access_key set sealed_by = ?, sealed = ? where resource_id = ? and slot = ? and sealed = ?
+"""
+
+RESEAL_SIGNING_KEY = """
+    update signing_key set sealed_by = ?, sealed = ? where kid = ? and sealed = ?
+"""
+
+# Identities by their primary key, which begins with the time of creation.
+NEWEST_RECORD_AT = """
+    select max(at) from (
+        select max(created_at) as at from resource
+        union all select max(created_at) from signing_key
+        union all select max(changed_at) from access_key
+        union all select max(applied_at) from migration
+        union all select (
+            select created_at from identity where identity.resource_id = resource.resource_id
+            order by suffix desc limit 1
+        ) from resource
+    )
 """
 
 SELECT_MIGRATIONS = """

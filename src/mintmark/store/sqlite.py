@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import apsw
@@ -55,8 +56,12 @@ def check_version() -> None:
 class SqliteStore:
     """A `Store` in one SQLite file; see there for what it promises. Belongs to one process and one event loop."""
 
-    def __init__(self, path: Path, *, vfs: str | None = None) -> None:
+    def __init__(
+        self, path: Path, *, vfs: str | None = None, on_commit: Callable[[int, float], None] | None = None
+    ) -> None:
         """Opens the file, or makes it; `vfs` names another file system layer of SQLite.
+
+        `on_commit` is told of each batch: how many writes it had, and how long its commit took, in seconds.
 
         Raises:
             StartRefused: the file cannot be opened or is not a database.
@@ -79,6 +84,7 @@ class SqliteStore:
             )
         self._path, self._inode = path, path.stat().st_ino
         self._last_commit_failed = False
+        self._on_commit = on_commit
         self._batcher: Batcher[Write] = Batcher(self._commit)
         self._closed = False
 
@@ -235,17 +241,40 @@ class SqliteStore:
         generation: int | None = await self._batcher.submit(write)
         return generation
 
-    async def add_first_signing_key(self, key: StoredSigningKey) -> None:
-        """See `Store.add_first_signing_key`."""
-        row = (key.kid, key.algorithm, key.public_jwk, key.created_at, key.sealed.key_id, key.sealed.ciphertext)
-        await self._batcher.submit(_Statement(sql.INSERT_FIRST_SIGNING_KEY, row))
+    async def add_signing_key(self, key: StoredSigningKey, after: str | None) -> bool:
+        """See `Store.add_signing_key`."""
+        sealed = (key.sealed.key_id, key.sealed.ciphertext)
+        row = (key.kid, key.algorithm, key.public_jwk, key.created_at, key.signs_at, *sealed, after)
+        added: bool = await self._batcher.submit(lambda db: bool(db.execute(sql.INSERT_SIGNING_KEY, row).fetchall()))
+        return added
+
+    async def remove_signing_key(self, kid: str) -> bool:
+        """See `Store.remove_signing_key`."""
+        row = (kid,)
+        removed: bool = await self._batcher.submit(lambda db: bool(db.execute(sql.DELETE_SIGNING_KEY, row).fetchall()))
+        return removed
 
     async def signing_keys(self) -> list[StoredSigningKey]:
         """See `Store.signing_keys`."""
         return [
-            StoredSigningKey(kid, algorithm, public_jwk, created_at, SealedSecret(*sealed))
-            for kid, algorithm, public_jwk, created_at, *sealed in await self._read(sql.SELECT_SIGNING_KEYS)
+            StoredSigningKey(kid, algorithm, public_jwk, created_at, signs_at, SealedSecret(*sealed))
+            for kid, algorithm, public_jwk, created_at, signs_at, *sealed in await self._read(sql.SELECT_SIGNING_KEYS)
         ]
+
+    async def reseal_access_key(self, key: StoredAccessKey, sealed: SealedSecret) -> None:
+        """See `Store.reseal_access_key`."""
+        row = (sealed.key_id, sealed.ciphertext, _blob(key.resource_id), key.slot, key.sealed.ciphertext)
+        await self._batcher.submit(_Statement(sql.RESEAL_ACCESS_KEY, row))
+
+    async def reseal_signing_key(self, key: StoredSigningKey, sealed: SealedSecret) -> None:
+        """See `Store.reseal_signing_key`."""
+        row = (sealed.key_id, sealed.ciphertext, key.kid, key.sealed.ciphertext)
+        await self._batcher.submit(_Statement(sql.RESEAL_SIGNING_KEY, row))
+
+    async def newest_record_at(self) -> int:
+        """See `Store.newest_record_at`."""
+        ((newest,),) = await self._read(sql.NEWEST_RECORD_AT)
+        return newest or 0
 
     async def is_ready(self) -> bool:
         """See `Store.is_ready`."""
@@ -283,6 +312,7 @@ class SqliteStore:
     def _commit(self, writes: Sequence[Write]) -> list[Any]:
         """One transaction for all: a constraint undoes one statement and leaves the transaction to the others."""
         self._last_commit_failed = True
+        started = perf_counter()
         with _failing_plainly():
             outcomes = self._all_alike(writes)
             if outcomes is None:
@@ -290,6 +320,8 @@ class SqliteStore:
                     outcomes = [self._attempt(write) for write in writes]
         self._check_in_place()
         self._last_commit_failed = False
+        if self._on_commit is not None:
+            self._on_commit(len(writes), perf_counter() - started)
         return outcomes
 
     def _all_alike(self, writes: Sequence[Write]) -> list[Any] | None:

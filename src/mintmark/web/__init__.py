@@ -2,20 +2,26 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec import Struct
 from starlette.routing import Route, Router
 
 from mintmark.faults import Faults
+from mintmark.limits import Limiter
 from mintmark.service import Service
 from mintmark.sources import Sources
-from mintmark.web import identities, probes, public
+from mintmark.web import identities, public, teams
+from mintmark.web.adfs import DevelopmentSignIn
 from mintmark.web.admin import AdminApi
-from mintmark.web.auth import Local, Open, Signed, SignedHandler
+from mintmark.web.auth import Keyed, Local, Open, OpenHandler, Signed, SignedHandler
 from mintmark.web.dev import DevelopmentControls
-from mintmark.web.endpoint import Edge, Endpoint, Guarded, RequestLog
+from mintmark.web.endpoint import Cors, Edge, Endpoint, Guarded, RequestLog
 from mintmark.web.faulty import Faulty
+from mintmark.web.metrics import MetricsPage
 from mintmark.web.openapi import ContractPages
+from mintmark.web.probes import Probes
+from mintmark.web.signing_keys import SigningKeyApi
 from mintmark.web.start_page import StartPage
-from mintmark.web.wire import CREATE, DELETE, GET, ISSUE, REVOKE, VERSIONS
+from mintmark.web.wire import CREATE, DELETE, EXCHANGE, GET, ISSUE, REVOKE, VERSIONS
 
 Routes = Sequence[tuple[str, Mapping[str, Guarded]]]
 
@@ -24,13 +30,15 @@ def build_public_app(
     service: Service,
     sources: Sources,
     *,
-    cors: bool,
+    cors: Cors | None = None,
     strict_versions: bool = False,
+    limiter: Limiter | None = None,
     faults: Faults | None = None,
-    log: RequestLog | None = None,
+    sign_in: DevelopmentSignIn | None = None,
+    logs: Sequence[RequestLog] = (),
 ) -> Router:
-    """What SDKs and relying parties reach: the ACS surface, kept clean."""
-    guard = Signed(service, strict_versions=strict_versions)
+    """What SDKs and relying parties reach: the ACS surface, kept clean. Faults and signing in are for development."""
+    guard = Signed(service, sources, strict_versions=strict_versions, limiter=limiter)
     signed: Callable[[str, SignedHandler], Guarded] = guard if faults is None else Faulty(guard, faults)
     open_to_all = Open(service)
     routes: Routes = [
@@ -38,57 +46,83 @@ def build_public_app(
         ("/identities/{id}/:issueAccessToken", {"POST": signed(ISSUE, identities.issue)}),
         ("/identities/{id}/:revokeAccessTokens", {"POST": signed(REVOKE, identities.revoke)}),
         ("/identities/{id}", {"GET": signed(GET, identities.get), "DELETE": signed(DELETE, identities.delete)}),
+        ("/teamsUser/:exchangeAccessToken", {"POST": signed(EXCHANGE, teams.exchange)}),
         ("/.well-known/jwks.json", {"GET": open_to_all(public.key_set)}),
         ("/.well-known/openid-configuration", {"GET": open_to_all(public.discovery)}),
     ]
-    return _router(Edge(sources, ", ".join(VERSIONS), cors=cors, log=log), routes)
+    if sign_in is not None:
+        routes = [
+            *routes,
+            ("/adfs/.well-known/openid-configuration", {"GET": open_to_all(sign_in.discovery)}),
+            ("/adfs/discovery/keys", {"GET": open_to_all(sign_in.keys)}),
+            ("/adfs/oauth2/token", {"POST": open_to_all(sign_in.token)}),
+            ("/adfs/oauth2/v2.0/token", {"POST": open_to_all(sign_in.token)}),
+            ("/adfs/msi/token", {"GET": open_to_all(sign_in.managed_identity)}),
+        ]
+    return _router(Edge(sources, logs, ", ".join(VERSIONS), cors), routes)
+
+
+class AdminPages(Struct, frozen=True, kw_only=True):
+    """The handlers of an admin listener; controls and the start page are for development."""
+
+    api: AdminApi
+    signing_keys: SigningKeyApi
+    contract: ContractPages
+    metrics: MetricsPage
+    probes: Probes
+    controls: DevelopmentControls | None = None
+    start: StartPage | None = None
 
 
 def build_admin_app(
-    service: Service,
-    sources: Sources,
-    api: AdminApi,
-    controls: DevelopmentControls,
-    contract: ContractPages,
-    start: StartPage,
-    host_names: frozenset[str],
-    log: RequestLog | None = None,
+    service: Service, sources: Sources, pages: AdminPages, guard: Local | Keyed, logs: Sequence[RequestLog] = ()
 ) -> Router:
-    """What the command line, probes and a person's browser reach: all that ACS does not have."""
-    local = Local(service, host_names)
-    identity, resource = "/_mintmark/identities/{id}", "/_mintmark/resources/{id}"
+    """What the command line, probes and a person's browser reach: all that ACS does not have.
+
+    Where the guard asks for a key, probes are open nevertheless.
+    """
+    api, signing_keys, contract, metrics = pages.api, pages.signing_keys, pages.contract, pages.metrics
+    probes, controls, start = pages.probes, pages.controls, pages.start
+    ours: Callable[[OpenHandler], Guarded] = guard
+    probe: Callable[[OpenHandler], Guarded] = guard if isinstance(guard, Local) else Open(service)
+    identity, resource, key = (f"/_mintmark/{name}/{{id}}" for name in ("identities", "resources", "signing-keys"))
     routes: Routes = [
-        ("/", {"GET": local(start.show)}),
-        ("/_mintmark/live", {"GET": local(probes.live)}),
-        ("/_mintmark/ready", {"GET": local(probes.ready)}),
-        ("/_mintmark/identities", {"GET": local(api.list_identities), "POST": local(api.create_identity)}),
-        (identity, {"GET": local(api.show_identity), "DELETE": local(api.delete_identity)}),
-        (f"{identity}/:issueAccessToken", {"POST": local(api.issue_token)}),
-        (f"{identity}/:revokeAccessTokens", {"POST": local(api.revoke_tokens)}),
-        ("/_mintmark/openapi.json", {"GET": local(contract.show_json)}),
-        ("/_mintmark/openapi", {"GET": local(contract.show_page)}),
-        ("/_mintmark/introspect", {"POST": local(api.introspect)}),
-        ("/_mintmark/resources", {"GET": local(api.list_resources), "POST": local(api.add_resource)}),
-        (resource, {"GET": local(api.show_resource), "DELETE": local(api.remove_resource)}),
-        (f"{resource}/access-keys", {"GET": local(api.list_access_keys)}),
-        (f"{resource}/access-keys/{{slot}}/:regenerate", {"POST": local(api.regenerate_access_key)}),
-        ("/_mintmark/clock", {"GET": local(controls.show_clock), "POST": local(controls.move_clock)}),
-        (
-            "/_mintmark/faults",
-            {
-                "GET": local(controls.list_faults),
-                "POST": local(controls.add_fault),
-                "DELETE": local(controls.clear_faults),
-            },
-        ),
+        ("/_mintmark/live", {"GET": probe(probes.live)}),
+        ("/_mintmark/ready", {"GET": probe(probes.ready)}),
+        ("/_mintmark/startup", {"GET": probe(probes.startup)}),
+        ("/_mintmark/metrics", {"GET": ours(metrics.show)}),
+        ("/_mintmark/identities", {"GET": ours(api.list_identities), "POST": ours(api.create_identity)}),
+        (identity, {"GET": ours(api.show_identity), "DELETE": ours(api.delete_identity)}),
+        (f"{identity}/:issueAccessToken", {"POST": ours(api.issue_token)}),
+        (f"{identity}/:revokeAccessTokens", {"POST": ours(api.revoke_tokens)}),
+        ("/_mintmark/openapi.json", {"GET": ours(contract.show_json)}),
+        ("/_mintmark/openapi", {"GET": ours(contract.show_page)}),
+        ("/_mintmark/introspect", {"POST": ours(api.introspect)}),
+        ("/_mintmark/resources", {"GET": ours(api.list_resources), "POST": ours(api.add_resource)}),
+        (resource, {"GET": ours(api.show_resource), "DELETE": ours(api.remove_resource)}),
+        (f"{resource}/access-keys", {"GET": ours(api.list_access_keys)}),
+        (f"{resource}/access-keys/{{slot}}/:regenerate", {"POST": ours(api.regenerate_access_key)}),
+        ("/_mintmark/signing-keys", {"GET": ours(signing_keys.show)}),
+        ("/_mintmark/signing-keys/:rotate", {"POST": ours(signing_keys.rotate)}),
+        (key, {"DELETE": ours(signing_keys.remove)}),
+        ("/_mintmark/key-encryption-keys", {"GET": ours(signing_keys.show_key_encryption_keys)}),
     ]
-    return _router(Edge(sources, log=log), routes)
+    if controls is not None:
+        faults = {"GET": controls.list_faults, "POST": controls.add_fault, "DELETE": controls.clear_faults}
+        routes = [
+            *routes,
+            ("/_mintmark/clock", {"GET": ours(controls.show_clock), "POST": ours(controls.move_clock)}),
+            ("/_mintmark/faults", {method: ours(handler) for method, handler in faults.items()}),
+        ]
+    if start is not None:
+        routes = [("/", {"GET": ours(start.show)}), *routes]
+    return _router(Edge(sources, logs), routes)
 
 
 def _router(edge: Edge, routes: Routes) -> Router:
     # No slash redirect: a redirected signed request can only fail.
     return Router(
-        [Route(path, Endpoint(edge, methods)) for path, methods in routes],
+        [Route(path, Endpoint(edge, methods, path)) for path, methods in routes],
         redirect_slashes=False,
         default=Endpoint(edge, {}),
     )

@@ -16,7 +16,8 @@ class Answer(Struct, frozen=True):
         body: its bytes; none for no body.
         content_type: of the body; none goes without.
         headers: what else it says.
-        note: for the request log, such as why something was refused.
+        note: for the developer's request log, such as why something was refused.
+        safe_note: the same for the log of production: without anything that the caller sent.
     """
 
     status: int
@@ -24,6 +25,7 @@ class Answer(Struct, frozen=True):
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
     note: str = ""
+    safe_note: str = ""
 
 
 def json_answer(value: object, status: int = 200) -> Answer:

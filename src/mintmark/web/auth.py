@@ -4,9 +4,12 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 
-from mintmark.errors import ForeignOrigin
+from mintmark.admin_keys import AdminKeys
+from mintmark.errors import AdminKeyRequired, ForeignOrigin, TooManyRequests
+from mintmark.limits import Limiter
 from mintmark.request_signature import SignedRequest
 from mintmark.service import Caller, Service
+from mintmark.sources import Sources
 from mintmark.web.answer import Answer
 from mintmark.web.call import Call
 from mintmark.web.endpoint import Guarded
@@ -23,12 +26,16 @@ _log = logging.getLogger(__name__)
 
 
 class Signed:
-    """Lets through what an access key signed, in an api-version that has the operation."""
+    """Lets through what an access key signed or a bearer token allows, in an api-version that has the operation."""
 
-    def __init__(self, service: Service, *, strict_versions: bool) -> None:
-        """With `strict_versions` an api-version later than all known is refused."""
+    def __init__(
+        self, service: Service, sources: Sources, *, strict_versions: bool = False, limiter: Limiter | None = None
+    ) -> None:
+        """With `strict_versions` an api-version later than all known is refused; `limiter` refuses what is too much."""
         self._service = service
+        self._now = sources.now
         self._strict = strict_versions
+        self._limiter = limiter
         self._warned: set[str] = set()
 
     def __call__(self, operation: str, handler: SignedHandler) -> Guarded:
@@ -36,14 +43,25 @@ class Signed:
         service, strict = self._service, self._strict
 
         async def guarded(call: Call) -> Answer:
+            call.operation = operation
             version = api_version(operation, call.path, call.query, strict=strict)
+            call.api_version = version.name
             if version.name not in VERSIONS:
                 self._warn(version)
+                call.api_version = "later"
             body = await call.body()
             caller = await service.authenticate(SignedRequest(call.method, call.target, call.raw_headers, body))
+            call.resource_id = caller.resource.id
+            if self._limiter is not None:
+                self._limit(self._limiter, caller, operation)
             return await handler(service, caller, version, call, body)
 
         return guarded
+
+    def _limit(self, limiter: Limiter, caller: Caller, operation: str) -> None:
+        retry_after = limiter.take(caller.resource.id, operation, self._now())
+        if retry_after is not None:
+            raise TooManyRequests(retry_after)
 
     def _warn(self, version: ApiVersion) -> None:
         if version.name not in self._warned and len(self._warned) < MAX_WARNED_VERSIONS:
@@ -96,6 +114,25 @@ class Local:
             raise ForeignOrigin(
                 f"{ForeignOrigin.default_message()} Not to pages of '{origin[:100].decode('latin-1')}'."
             )
+
+
+class Keyed:
+    """Lets through who sends an admin key (RFC 6750, section 2.1)."""
+
+    def __init__(self, service: Service, keys: AdminKeys) -> None:
+        self._service = service
+        self._keys = keys
+
+    def __call__(self, handler: OpenHandler) -> Guarded:
+        """Puts a handler behind this guard."""
+
+        async def guarded(call: Call) -> Answer:
+            scheme, _, key = call.headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer" or not self._keys.accept(key.strip()):
+                raise AdminKeyRequired
+            return await handler(self._service, call)
+
+        return guarded
 
 
 def host_name(host: str) -> str | None:

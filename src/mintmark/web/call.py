@@ -22,9 +22,27 @@ class Call:
 
     The target is path and query as sent, but for what uvicorn drops: a fragment, a `?` with nothing behind it, and the
     scheme and authority of the absolute form; no SDK sends any of them.
+
+    What becomes known of it on its way is noted for log and metrics: `id`, its correlation vector; `route`, the path
+    that it was found to fit; `operation` and `api_version`; `resource_id`, of the resource that it was found to be for.
+    Empty where nothing is known.
     """
 
-    __slots__ = ("_receive", "_scope", "headers", "method", "path", "query", "raw_headers", "target")
+    __slots__ = (
+        "_receive",
+        "_scope",
+        "api_version",
+        "headers",
+        "id",
+        "method",
+        "operation",
+        "path",
+        "query",
+        "raw_headers",
+        "resource_id",
+        "route",
+        "target",
+    )
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         """Takes method, target and headers from the scope."""
@@ -37,6 +55,13 @@ class Call:
         self.headers: dict[bytes, bytes] = dict(self.raw_headers)
         self._scope = scope
         self._receive = receive
+        self.id = self.route = self.operation = self.api_version = self.resource_id = ""
+
+    @property
+    def client(self) -> str:
+        """The address that the connection came from."""
+        client = self._scope.get("client")
+        return client[0] if client else ""
 
     @property
     def identity_id(self) -> str:

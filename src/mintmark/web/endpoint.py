@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Protocol
+
+from msgspec import Struct
 
 from mintmark.errors import MethodNotAllowed, RequestRefused, RouteNotFound, StoreUnavailable
 from mintmark.sources import Sources
@@ -27,7 +29,22 @@ class RequestLog(Protocol):
     """Takes note of each request and its answer."""
 
     def __call__(self, call: Call, answer: Answer, milliseconds: float) -> None:
-        """One line."""
+        """One request; `milliseconds` is how long the answer took."""
+
+
+class Cors(Struct, frozen=True):
+    """Which web pages may call (the CORS protocol of the Fetch standard): those of these origins, or of any."""
+
+    any: bool = False
+    origins: frozenset[bytes] = frozenset()
+
+    def allow(self, origin: bytes) -> tuple[tuple[bytes, bytes], ...]:
+        """The headers that let a page of that origin read the answer; none where it may not."""
+        if self.any:
+            return ((b"access-control-allow-origin", b"*"),)
+        if origin in self.origins:
+            return ((b"access-control-allow-origin", origin),)
+        return ()
 
 
 class Edge:
@@ -35,33 +52,37 @@ class Edge:
 
     Attributes:
         random: for the correlation vector `MS-CV`, which users quote when they ask for support.
-        cors: whether any web page may call.
-        log: takes note of each request; None for no log.
-        constant_headers: what every answer says: `api-supported-versions`, where there are any.
+        cors: which web pages may call.
+        logs: take note of each request.
+        constant_headers: what every answer says: `api-supported-versions`, where there are any; and `Vary`, where it
+            depends on the origin who may read an answer (CORS protocol of the Fetch standard, on HTTP caches).
     """
 
     def __init__(
-        self, sources: Sources, supported_versions: str = "", *, cors: bool = False, log: RequestLog | None = None
+        self, sources: Sources, logs: Sequence[RequestLog], supported_versions: str = "", cors: Cors | None = None
     ) -> None:
         self.random = sources.random
-        self.cors = cors
-        self.log = log
-        self.constant_headers = (
-            ((b"api-supported-versions", supported_versions.encode()),) if supported_versions else ()
-        )
+        self.cors = cors or Cors()
+        self.logs = logs
+        versions = ((b"api-supported-versions", supported_versions.encode()),) if supported_versions else ()
+        self.constant_headers = (*versions, (b"vary", b"origin")) if self.cors.origins else versions
 
 
 class Endpoint:
     """What one path answers: an ASGI application over handlers by method, each in its guard."""
 
-    def __init__(self, edge: Edge, methods: Mapping[str, Guarded]) -> None:
+    def __init__(self, edge: Edge, methods: Mapping[str, Guarded], route: str = "") -> None:
+        """Takes the path for the log, with its parameters named; none where there is nothing."""
         self._edge = edge
+        self._route = route
         self._methods = {**methods, "HEAD": methods["GET"]} if "GET" in methods else methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; whatever is refused or fails comes out as an ACS error."""
         started = perf_counter()
         call = Call(scope, receive)
+        call.route = self._route
+        call.id = b64encode(self._edge.random(CV_BYTES))[:22].decode() + ".0"
         try:
             answer = await self._handler(call)(call)
         except RequestRefused as refused:
@@ -71,15 +92,15 @@ class Endpoint:
         except Disconnected:
             return
         except asyncio.CancelledError:
-            _log.warning("%s %s was cut off: the server stops", call.method, call.path)
+            _log.warning("Request %s was cut off: the server stops.", call.id)  # Not its path: a caller chose that.
             return
         except Exception:  # noqa: BLE001  the last net: logged, and answered without a word about it
-            _log.exception("%s %s failed", call.method, call.path)
+            _log.exception("Request %s failed: %s", call.id, self._route)
             answer = internal_error()
         milliseconds = (perf_counter() - started) * 1000
         await _send(send, call, answer, self._headers(call, answer, milliseconds))
-        if self._edge.log is not None:
-            self._edge.log(call, answer, milliseconds)
+        for log in self._edge.logs:
+            log(call, answer, milliseconds)
 
     def _handler(self, call: Call) -> Guarded:
         handler = self._methods.get(call.method)
@@ -87,7 +108,7 @@ class Endpoint:
             raise RouteNotFound
         if handler is not None:
             return handler
-        if self._edge.cors and call.method == "OPTIONS" and b"access-control-request-method" in call.headers:
+        if call.method == "OPTIONS" and b"access-control-request-method" in call.headers and self._allows(call):
             return self._preflight
         if not self._methods:
             raise RouteNotFound(f"{RouteNotFound.default_message()} {call.method} {call.path[:100]}")
@@ -109,7 +130,7 @@ class Endpoint:
     def _headers(self, call: Call, answer: Answer, milliseconds: float) -> list[tuple[bytes, bytes]]:
         headers = [
             *self._edge.constant_headers,
-            (b"ms-cv", b64encode(self._edge.random(CV_BYTES))[:22] + b".0"),
+            (b"ms-cv", call.id.encode()),
             (b"x-processing-time", b"%dms" % milliseconds),
             *answer.headers,
         ]
@@ -120,10 +141,12 @@ class Endpoint:
         request_id = call.headers.get(b"x-ms-client-request-id")
         if request_id is not None and _is_plain(request_id):
             headers.append((b"x-ms-client-request-id", request_id))
-        if self._edge.cors and b"origin" in call.headers:
-            headers.append((b"access-control-allow-origin", b"*"))
-            headers.append((b"access-control-expose-headers", _EXPOSED))
+        if b"origin" in call.headers and (allowed := self._allows(call)):
+            headers += (*allowed, (b"access-control-expose-headers", _EXPOSED))
         return headers
+
+    def _allows(self, call: Call) -> tuple[tuple[bytes, bytes], ...]:
+        return self._edge.cors.allow(call.headers.get(b"origin", b""))
 
 
 def _is_plain(value: bytes) -> bool:

@@ -25,6 +25,7 @@ class Faulty:
         inner, take = self._signed(operation, handler), self._faults.take
 
         async def guarded(call: Call) -> Answer:
+            call.operation = operation
             fault = take(operation)
             return await inner(call) if fault is None else await _befall(fault, inner, call)
 

@@ -16,6 +16,7 @@ from mintmark.web.problems import PROBLEMS
 from mintmark.web.wire import (
     CREATE,
     DELETE,
+    EXCHANGE,
     GET,
     ISSUE,
     LONGEST_CUSTOM_ID,
@@ -58,7 +59,7 @@ class Operation(Struct, frozen=True):
     refusals: Sequence[int]
 
 
-_ANY_SIGNED = (400, 401, 413, 503)
+_ANY_SIGNED = (400, 401, 403, 413, 429, 503)
 
 OPERATIONS: Mapping[str, Operation] = {
     CREATE: Operation(
@@ -81,6 +82,10 @@ OPERATIONS: Mapping[str, Operation] = {
         "CommunicationIdentity_RevokeAccessTokens", "post", "/identities/{id}/:revokeAccessTokens",
         "End every token issued so far.", "", False, {204: ""}, (*_ANY_SIGNED, 404),
     ),
+    EXCHANGE: Operation(
+        "CommunicationIdentity_ExchangeTeamsUserAccessToken", "post", "/teamsUser/:exchangeAccessToken",
+        "Exchange the Entra token of a Teams user.", "ExchangeRequest", True, {200: "AccessToken"}, (*_ANY_SIGNED, 415),
+    ),
 }  # fmt: skip
 
 
@@ -98,7 +103,7 @@ def document(version: ApiVersion, endpoint: str = "/") -> Json:
             "description": "The wire contract of Azure Communication Services Identity as Mintmark serves it.",
         },
         "servers": [{"url": endpoint}],
-        "security": [{"hmac": []}],
+        "security": [{"hmac": []}, {"bearer": []}],
         "paths": paths,
         "components": {"schemas": _schemas(version), "securitySchemes": _SECURITY},
     }
@@ -244,6 +249,10 @@ def _schemas(version: ApiVersion) -> Json:
     if GET in version.operations:
         known = {"id": identity_id, "customId": text, "lastTokenIssuedAt": time}
         schemas["Identity"] = _object(known, ["id"])
+    if EXCHANGE in version.operations:
+        guid = {"type": "string", "format": "uuid"}
+        asked = {"token": text, "appId": guid, "userId": guid}
+        schemas["ExchangeRequest"] = _object(asked, list(asked))
     return schemas
 
 
@@ -257,7 +266,13 @@ _SECURITY: Json = {
         "in": "header",
         "name": "Authorization",
         "description": "HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature=…",
-    }
+    },
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "An access token of an issuer that the setting bearer trusts.",
+    },
 }
 _CODES = {status: f"Refused: {', '.join(sorted({c for s, c in PROBLEMS.values() if s == status}))}."
           for status, _ in PROBLEMS.values()}  # fmt: skip

@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from mintmark.errors import ApiVersionUnspecified, InvalidRequest, UnsupportedApiVersion, UnsupportedMediaType
 from mintmark.model import AccessToken, Identity
 from mintmark.service import TokenRequest
+from mintmark.teams import TeamsExchange
 
 _Body = TypeVar("_Body")
 
@@ -22,9 +23,10 @@ LONGEST_ECHO = 100  # characters of what somebody sent that a message repeats
 MIN_MINUTES, MAX_MINUTES = 60, 1440
 LONGEST_CUSTOM_ID = 256  # characters
 
-CREATE, GET, DELETE, ISSUE, REVOKE = "create", "get", "delete", "issue", "revoke"
+CREATE, GET, DELETE, ISSUE, REVOKE, EXCHANGE = "create", "get", "delete", "issue", "revoke", "exchange"
 
-_CORE = frozenset((CREATE, DELETE, ISSUE, REVOKE))
+_FIRST = frozenset((CREATE, DELETE, ISSUE, REVOKE))
+_CORE = _FIRST | {EXCHANGE}
 _FIRST_SCOPES = ("chat", "voip")
 _ALL_SCOPES = ("chat", "voip", "chat.join", "chat.join.limited", "voip.join")
 
@@ -50,7 +52,7 @@ class ApiVersion(Struct, frozen=True):
 VERSIONS = {
     version.name: version
     for version in (
-        ApiVersion("2021-03-07", _FIRST_SCOPES, has_expiry=False),
+        ApiVersion("2021-03-07", _FIRST_SCOPES, has_expiry=False, operations=_FIRST),
         ApiVersion("2022-06-01", _FIRST_SCOPES, has_expiry=False),
         ApiVersion("2022-10-01", _FIRST_SCOPES),
         ApiVersion("2023-10-01"),
@@ -125,12 +127,19 @@ class _IssueBody(Struct, rename="camel"):
     expires_in_minutes: Raw = Raw(b"null")
 
 
+class _ExchangeBody(Struct, rename="camel"):
+    token: object = None
+    app_id: object = None
+    user_id: object = None
+
+
 class _IntrospectBody(Struct):
     token: object = None
 
 
 _decode_create = msgspec.json.Decoder(_CreateBody).decode
 _decode_issue = msgspec.json.Decoder(_IssueBody).decode
+_decode_exchange = msgspec.json.Decoder(_ExchangeBody).decode
 _decode_introspect = msgspec.json.Decoder(_IntrospectBody).decode
 
 
@@ -165,6 +174,18 @@ def read_issue(body: bytes, content_type: bytes, version: ApiVersion) -> TokenRe
         raise InvalidRequest("Invalid scopes - Scopes field is required.", "scopes")
     scopes = _scopes(asked.scopes, "scopes", version)
     return TokenRequest(scopes, _minutes(bytes(asked.expires_in_minutes)) if version.has_expiry else None)
+
+
+def read_exchange(body: bytes, content_type: bytes) -> TeamsExchange:
+    """The body of Exchange Teams user access token; what is no text counts as empty, and is refused later.
+
+    Raises:
+        UnsupportedMediaType: the body is not JSON.
+        InvalidRequest: malformed JSON.
+    """
+    asked = _decode(body, content_type, _decode_exchange) if body else _ExchangeBody()
+    texts = [value if isinstance(value, str) else "" for value in (asked.token, asked.app_id, asked.user_id)]
+    return TeamsExchange(*texts)
 
 
 def read_introspect(body: bytes, content_type: bytes) -> str:

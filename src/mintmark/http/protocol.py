@@ -1,0 +1,312 @@
+"""One client's connection: uvicorn's protocol with bounds, and with an answer of our own to what breaks them."""
+
+import asyncio
+import logging
+from collections.abc import Collection
+from typing import cast
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from mintmark.http.connections import GOODBYE, Connections, Phase
+from mintmark.http.framing import TRAILER, HeadRefused, Refusal, check_head
+from mintmark.web.call import ABORT
+from mintmark.web.problems import envelope
+
+_log = logging.getLogger(__name__)
+
+SLICE = 4096  # bytes given to the parser at once, after which bounds are looked at
+CHUNK_FRAMING = 16  # bytes of size and line ends that a chunk may have for nothing
+
+NO_HTTP = Refusal(400, "BadRequest", "Invalid HTTP request received.")
+TIMED_OUT = Refusal(408, "RequestTimeout", "The request was not complete in time.")
+TOO_LARGE = Refusal(431, "RequestHeaderFieldsTooLarge", "The request line and header fields are too large.")
+OVERLOADED = Refusal(503, "ServiceUnavailable", "Too many connections. Try again later.", retry_after=1)
+
+_NO_HOST = b"?"  # which no request can name
+
+# Names of this module are found faster than attributes of a class.
+_HEADER, _BODY, _ANSWERING, _IDLE = Phase.HEADER, Phase.BODY, Phase.ANSWERING, Phase.IDLE
+
+
+class _Flow(FlowControl):
+    """Reads nothing while a request waits for its turn: an application that asks for a body does not change that."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Collection[object]) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting:
+            super().resume_reading()
+
+
+class Protocol(HttpToolsProtocol):
+    """A connection that takes no more memory and no more time than its bounds allow.
+
+    Attributes:
+        phase: what it waits for.
+        since: when that phase began, in seconds of the loop's clock.
+    """
+
+    def __init__(self, config: uvicorn.Config, server_state: ServerState, connections: Connections) -> None:
+        super().__init__(config, server_state, {})
+        self.phase = Phase.FRESH
+        self.since = self.loop.time()
+        self._connections = connections
+        self._bounds = connections.bounds
+        self._is_stopping = False
+        self._is_deaf = False  # after the last request that is answered, whatever comes
+        self._last_words: Refusal | None = None  # to be said when the requests before are answered
+        self._unfed = b""  # what has to wait for the answers to requests before
+        self._fed = 0  # bytes of pieces since the request's first, that one included, in which no header has ended
+        self._is_chunked = False
+        self._host = _NO_HOST  # the last that was found good
+        self._excess = 0  # bytes of chunks that are no body, but for those that chunks need
+        self._unsent = 0
+        self._stuck_since = 0.0
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request is under way or waits for its turn."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None until the first request, whatever uvicorn says
+        return cycle is not None and not cycle.response_complete
+
+    # What the transport says.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there, to be served or to be told that there are too many."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
+        self.since = self.loop.time()
+        if not self._connections.admit(self):
+            self._refuse(OVERLOADED)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self._connections.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parses it in pieces, and no more of it than can be answered now."""
+        if self._is_deaf:
+            return
+        if self._unfed or self.pipeline or len(data) > SLICE:
+            self._unfed += data
+            self._feed_slices()
+        else:
+            self._feed(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keeps a plain connection open for the answer when the client has only finished sending."""
+        if not self.is_answering or self.phase in (_BODY, Phase.CLOSING) or self.scheme != "http":
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def resume_writing(self) -> None:
+        """The client has taken a good part of what waited for it."""
+        super().resume_writing()
+        self._stuck_since = self.loop.time()
+
+    # What comes in.
+
+    def _feed_slices(self) -> None:
+        """Feeds the parser until a request has to wait for its turn; what is left then has to wait too."""
+        waiting, begin = memoryview(self._unfed), 0
+        while begin < len(waiting) and not (self.pipeline or self._is_deaf):
+            self._feed(waiting[begin : begin + SLICE])
+            begin += SLICE
+        self._unfed = b"" if self._is_deaf else bytes(waiting[begin:])
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # RFC 9110, section 7.8: a server may go on as if it had not been asked.
+            if rest := data[upgrade.args[0] :]:
+                self._feed(rest)
+        except httptools.HttpParserError as error:
+            reason = error.__context__
+            self._refuse(reason.refusal if isinstance(reason, HeadRefused) else NO_HTTP)
+        else:
+            if self.phase is _HEADER:
+                self._fed += len(data)
+                if self._fed > self._bounds.header_bytes + SLICE or len(self.headers) > self._bounds.header_fields:
+                    self._refuse(TOO_LARGE)
+            elif self.phase is _BODY and self._is_chunked:
+                self._excess += len(data)
+                if self._excess > self._bounds.header_bytes:
+                    self._refuse(TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """A request's first byte is there."""
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"close": self.transport.abort}}
+        self.phase = _HEADER
+        self.since = self.loop.time()
+        self._fed = 0
+
+    def on_headers_complete(self) -> None:
+        """Checks the header, then has the application start on it.
+
+        Raises:
+            HeadRefused: a bound or a rule is broken. The parser ends with that, and `_feed` answers it.
+        """
+        bounds, parser, headers = self._bounds, self.parser, self.headers
+        if len(headers) > bounds.header_fields or (self._fed and self._header_size() > bounds.header_bytes):
+            raise HeadRefused(TOO_LARGE)
+        fields = dict(headers)
+        version, upgrades = parser.get_http_version(), parser.should_upgrade()
+        if (
+            upgrades
+            or version != "1.1"
+            or len(fields) != len(headers)
+            or fields.get(b"host") != self._host
+            or b"transfer-encoding" in fields
+            or not self.url.startswith(b"/")
+        ):
+            check_head(version, parser.get_method().decode(), self.url, headers, fields, upgrades=upgrades)
+            self._host = fields.get(b"host") or _NO_HOST
+        super().on_headers_complete()
+        self._is_chunked = b"transfer-encoding" in fields
+        if self._is_chunked:
+            self.headers = []  # Trailer fields do not become header fields.
+        self.phase = _BODY
+        self.since = self.loop.time()
+        self._excess = 0
+
+    def _header_size(self) -> int:
+        """As it was sent, each field with one space after its colon."""
+        fields = sum(len(name) + len(value) + 4 for name, value in self.headers)
+        return len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n") + fields
+
+    def on_body(self, body: bytes) -> None:
+        """Hands on a part of the body; unlike uvicorn's, takes note of what chunks add to it."""
+        self._excess -= len(body) + CHUNK_FRAMING
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        """The request is whole.
+
+        Raises:
+            HeadRefused: it has trailer fields.
+        """
+        if self._is_chunked and self.headers:
+            raise HeadRefused(TRAILER)
+        cycle = self.cycle
+        if cycle.response_complete:
+            self.phase = _IDLE
+            self.since = self.loop.time()
+        else:
+            self.phase = _ANSWERING
+            cycle.more_body = False
+            cycle.message_event.set()
+
+    # What goes out.
+
+    def on_response_complete(self) -> None:
+        """Goes on to the next request.
+
+        Unlike uvicorn's, sets no timer for the idle connection, and resumes reading only when no request waits.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self._hang_up_soon()
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._last_words is not None:
+            self._say(self._last_words)
+        elif self.phase is _ANSWERING:
+            self.phase = _IDLE
+            self.since = self.loop.time()
+        if self._unfed:
+            self._feed_slices()
+        self.flow.resume_reading()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Reads nothing more, and says so when the requests before are answered."""
+        self._is_deaf, self._unfed = True, b""
+        if self.phase is _BODY:
+            cycle = self.cycle
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.close()
+                return
+            if not self.pipeline:
+                self._say(refusal)
+                return
+            self.pipeline.popleft()  # That very request.
+        if self.is_answering:
+            self._last_words = refusal
+        else:
+            self._say(refusal)
+
+    def _say(self, refusal: Refusal) -> None:
+        """The last answer. What still comes is thrown away for a while, or the client may never see the answer.
+
+        RFC 9112, section 9.6 has the reason: data that arrives after a close resets the connection. TLS does the same
+        by itself.
+        """
+        if self.transport.is_closing():
+            return
+        if refusal is NO_HTTP:
+            _log.warning("What arrived is no HTTP/1.1 (a TLS client on the plain port, perhaps); answered 400.")
+        body = envelope(refusal.code, refusal.message)
+        retry = b"" if refusal.retry_after is None else b"retry-after: %d\r\n" % refusal.retry_after
+        headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[refusal.status] + retry + headers + body)
+        self.phase = Phase.CLOSING
+        self.since = self.loop.time()
+        if self.transport.can_write_eof():
+            self.flow.resume_reading()
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    # What has taken too long.
+
+    def look(self, now: float) -> None:
+        """Ends the connection, or the request, if it is over time."""
+        if unsent := self.transport.get_write_buffer_size():
+            if not self._unsent or unsent < self._unsent:
+                self._stuck_since = now
+            elif now - self._stuck_since >= self._bounds.write_seconds:
+                self.transport.abort()
+        self._unsent = unsent
+        if now - self.since >= self._connections.seconds[self.phase]:
+            self._end(now)
+
+    def _end(self, now: float) -> None:
+        if self.phase is Phase.CLOSING:
+            self.transport.abort()
+        elif self.transport.is_closing():
+            pass  # It waits for the client to take the rest of an answer, or to end TLS; that has a bound of its own.
+        elif self.flow.read_paused or self._is_deaf:
+            self.since = now
+        elif self.phase is _IDLE:
+            self.transport.close()
+        else:
+            self._refuse(TIMED_OUT)
+
+    # The stop.
+
+    def shutdown(self) -> None:
+        """Stops without waiting for an idle client to answer TLS's goodbye: it may have gone to sleep."""
+        super().shutdown()
+        self._is_stopping = True
+        self._hang_up_soon()
+
+    def _hang_up_soon(self) -> None:
+        if self._is_stopping and self.transport.is_closing():
+            self.loop.call_later(GOODBYE, self.transport.abort)
