@@ -1,5 +1,8 @@
 # Needs make and Python 3.11 or later; everything else is set up in .venv by the first command that needs it.
 
+# The tests start hundreds of programs: each would be compiled anew where nothing may be kept.
+pytest = env -u PYTHONDONTWRITEBYTECODE .venv/bin/pytest
+
 .PHONY: help run test bench support-matrix settings-page check format test-all lock clean run-env dev-env
 
 help:  ## list these commands
@@ -11,7 +14,7 @@ run: run-env  ## start `mintmark dev`; ARGS are its flags
 	@.venv/bin/mintmark dev $(ARGS)
 
 test: dev-env  ## run the tests; ARGS are pytest's
-	.venv/bin/pytest --numprocesses auto --dist loadfile $(ARGS)
+	$(pytest) --numprocesses auto --dist loadfile $(ARGS)
 
 check: dev-env  ## check format, lint, types and the import contracts
 	.venv/bin/ruff format --check
@@ -27,17 +30,19 @@ bench: dev-env  ## measure Create beside other servers (needs wrk); ARGS are its
 	.venv/bin/python -m bench.run $(ARGS)
 
 support-matrix: dev-env  ## write docs/reference/support-matrix.md anew, from the tests of the SDKs
-	.venv/bin/pytest --numprocesses auto --dist loadfile tests/compat --write-support-matrix
+	$(pytest) --numprocesses auto --dist loadfile tests/compat --write-support-matrix
 
 settings-page: dev-env  ## write the tables of docs/reference/settings.md anew, from the code
 	PYTHONPATH=tests .venv/bin/python -m meta.settings_page
 
 test-all: check test  ## check, test, the long races, a real browser, a full disk and nginx: what CI runs
-	MINTMARK_RACE_ROUNDS=10000 .venv/bin/pytest --numprocesses auto --dist loadfile \
+	MINTMARK_RACE_ROUNDS=10000 $(pytest) --numprocesses auto --dist loadfile \
 		tests/service/test_races.py tests/process/test_races.py
-	MINTMARK_POWER_CUT_SHARES=0.1,0.9 .venv/bin/pytest tests/store/test_power_cut.py
-	MINTMARK_SCHEMATHESIS_EXAMPLES=100 .venv/bin/pytest --numprocesses auto tests/openapi/test_schemathesis.py
-	.venv/bin/pytest -m "browser or root or proxy"
+	MINTMARK_POWER_CUT_SHARES=0.1,0.5,0.9 $(pytest) --numprocesses auto -m "long or not long" tests/store/test_power_cut.py
+	MINTMARK_KILL_ROUNDS=20 $(pytest) tests/store/test_kill.py
+	MINTMARK_SCHEMATHESIS_EXAMPLES=100 $(pytest) --numprocesses auto tests/openapi/test_schemathesis.py
+	$(pytest) --numprocesses auto -m long
+	$(pytest) -m "browser or root or proxy"
 
 lock: run-env  ## pin the dependencies of pyproject.toml in requirements/; ARGS=--upgrade for the newest
 	scripts/lock $(ARGS)

@@ -111,6 +111,7 @@ def test_it_holds_every_file_of_the_package_and_no_other(wheel: Path) -> None:
     assert any(name.endswith(".html") for name in held)
 
 
+@pytest.mark.long
 def test_it_serves_from_a_clean_environment(server: subprocess.Popen[str]) -> None:
     variables = printed_variables(server)
     assert status_when_up(variables["MINTMARK_ADMIN_ENDPOINT"] + "/_mintmark/ready") == 200
@@ -118,6 +119,7 @@ def test_it_serves_from_a_clean_environment(server: subprocess.Popen[str]) -> No
     assert server.wait(timeout=10) == 0
 
 
+@pytest.mark.long
 def test_its_command_knows_its_version(bin_folder: Path, home: dict[str, str], tmp_path: Path) -> None:
     command: list[str | Path] = [bin_folder / "mintmark", "--version"]
     answer = subprocess.run(command, env=home, cwd=tmp_path, capture_output=True, text=True, check=True)

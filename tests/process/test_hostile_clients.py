@@ -305,6 +305,7 @@ def test_the_bound_of_connections_fits_the_limit_of_open_files() -> None:
     )
 
 
+@pytest.mark.long
 def test_a_crowd_that_idles_and_drips_keeps_nobody_from_being_served(server: RunningServer) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * CROWD)), hard))

@@ -271,6 +271,7 @@ STEPS = st.builds(
 )
 
 
+@pytest.mark.long
 @given(days=st.integers(1, 120), steps=st.lists(STEPS, min_size=10, max_size=40))
 @settings(max_examples=10, deadline=None, phases=(Phase.reuse, Phase.generate))  # Shrinking would take minutes.
 def test_so_it_is_in_whatever_order_things_happen(days: int, steps: list[Step]) -> None:

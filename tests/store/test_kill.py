@@ -23,7 +23,7 @@ from mintmark.sources import system
 from process.watching import children
 from running import FREE_PORTS, MINTMARK, STOP_SECONDS, RunningServer, _read_variables
 
-ROUNDS = int(os.environ.get("MINTMARK_KILL_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("MINTMARK_KILL_ROUNDS", "3"))
 LOAD = 0.7  # seconds from the first request to the last kill of a round
 CONNECTIONS = 8
 TARGET = "/identities?api-version=2023-10-01"

@@ -96,6 +96,7 @@ SHARES = [float(share) for share in os.environ.get("MINTMARK_POWER_CUT_SHARES", 
 
 
 @pytest.mark.usefixtures("checkpoints_often")
+@pytest.mark.long
 @pytest.mark.parametrize("share", SHARES)
 async def test_what_is_acknowledged_survives_when_some_unsynced_sectors_are_lost(
     share: float, tmp_path: Path, record_property: Callable[[str, object], None]
