@@ -72,21 +72,24 @@ def test_the_sandbox_of_these_tests_forbids_what_the_unit_forbids(program: str) 
 
 @contextmanager
 def started_by_its_unit(folder: Path, manager: Path) -> Iterator[Serving]:
-    """What ExecStart says, with the example configuration, keys by variables, and two ports that are free."""
+    """What ExecStart says, with the example configuration, keys in another folder, and two ports that are free."""
     files = Files(folder)
     configuration = (PACKAGING / "mintmark.toml").read_text()
     ports = {"http_port = 12080": "http_port = 0", "admin_port = 12090": "admin_port = 0"}
-    paths = {'data = "/var/lib/mintmark"': f'data = "{files.data}"'}
+    keys = ("key_encryption_key_file", "admin_key_file")
+    paths = {
+        'data = "/var/lib/mintmark"': f'data = "{files.data}"',
+        **{f'{key} = "/etc/mintmark': f'{key} = "{folder}' for key in keys},
+    }
     (folder / "mintmark.toml").write_text(changed(configuration, {**ports, **paths}))
     unit = UNIT.read_text()
     (command,) = setting(unit, "ExecStart")
     command = changed(command, {INSTALLED: MINTMARK, "/etc/mintmark": str(folder)})
-    variables = dict(each.replace("%d", str(folder)).split("=", 1) for each in setting(unit, "Environment"))
     with (folder / LOG).open("wb") as errors:
         process = subprocess.Popen(
             [*SANDBOXED, *shlex.split(command)],
             stderr=errors,
-            env={**os.environ, **variables, "NOTIFY_SOCKET": str(manager)},
+            env={**os.environ, "NOTIFY_SOCKET": str(manager)},
         )
     try:
         yield Serving(process, files)
