@@ -25,7 +25,7 @@ from mintmark.web.wire import EXCHANGE, VERSIONS
 from openapi.contract import document, load
 from running import RunningServer
 
-EXAMPLES = int(os.environ.get("MINTMARK_SCHEMATHESIS_EXAMPLES", "1"))
+EXAMPLES = int(os.environ.get("MINTMARK_SCHEMATHESIS_EXAMPLES", "3"))
 IDENTITIES = 100 + 15 * EXAMPLES  # that exist at first; some are deleted on the way
 
 answers: Counter[tuple[str, int]] = Counter()
