@@ -54,7 +54,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 async def service(store: SqliteStore, sources: Sources, words: SharedWords) -> Service:
     """The service of `mintmark dev`, on that store and the clock that stands still."""
     await fill_store(store, SEALER, "ES256", sources)
-    return await open_service(store, SEALER, "ES256", ISSUER, sources, words)
+    return await open_service(store, SEALER, "ES256", ISSUER, sources, words, development=True)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The only place where concrete classes meet: what a door has prepared in, a running server out."""
 
-import asyncio
 import logging
 import ssl
 import sys
@@ -19,7 +18,7 @@ from mintmark.development import Endpoints
 from mintmark.development_clock import DevelopmentClock
 from mintmark.development_issuer import APPLICATION, TEAMS_SCOPES, DevelopmentIssuer
 from mintmark.directory import DirectoryLoader
-from mintmark.errors import StartRefused, StoreUnavailable
+from mintmark.errors import StartRefused
 from mintmark.faults import Faults
 from mintmark.gauges import gauges
 from mintmark.http.connections import Bounds
@@ -125,9 +124,9 @@ class Server(Struct, frozen=True, kw_only=True):
         self.words[STARTED] = 1
 
     def read_again(self) -> bool:
-        """Reads keys again in the parent, on SIGHUP: a worker that starts later inherits them.
+        """Reads keys and certificate again in the parent, on SIGHUP: a worker that starts later inherits them.
 
-        False, and nothing changes, where a file cannot be used or the keys do not open the data: the log says why.
+        False, and nothing changes, where a file cannot be used: the log says why.
         """
         if not isinstance(self.door, Production):
             return False
@@ -135,24 +134,15 @@ class Server(Struct, frozen=True, kw_only=True):
         if not complaints:
             try:
                 secrets = read_secrets(self.settings)
-                asyncio.run(self._open(Sealer(*secrets.key_encryption_keys)))
                 if self.tls is not None and self.certificate is not None:
                     load_certificate(self.tls, *self.certificate)
-            except (StartRefused, StoreUnavailable) as refused:
-                complaints = [refused.message]
+            except (StartRefused, OSError) as refused:
+                complaints = [str(refused)]
             else:
                 self._take(secrets, self.door)
         if complaints:
             _log.error("Keys and certificate stay as they were: %s", " ".join(complaints))
         return not complaints
-
-    async def _open(self, sealer: Sealer) -> None:
-        """Opens every secret of the data once."""
-        store = SqliteStore(self.folder.database)
-        try:
-            await DirectoryLoader(store, sealer, self.settings.signing_algorithm).load(0)
-        finally:
-            await store.close()
 
     def _take(self, secrets: Secrets, door: Production) -> None:
         self.sealer.replace(secrets.key_encryption_keys)
@@ -187,8 +177,8 @@ class Server(Struct, frozen=True, kw_only=True):
         admin = self._admin_app(service, keys, metrics, logs[1:])
 
         async def sweep() -> None:
-            await service.forget_changes()
             await keys.maintain()
+            await service.forget_changes()
 
         # What this worker's predecessor changed but could not announce, because it died, is announced now.
         self._announce()
@@ -216,6 +206,7 @@ class Server(Struct, frozen=True, kw_only=True):
             store, self.sealer, self.settings.signing_algorithm, self.issuer, self.sources, self.words,
             bearer=BearerVerifier([*bearer, (TrustedIssuer(own.address, roles=(APPLICATION.role,)), own)], nows),
             teams=BearerVerifier([*teams, (TeamsIssuer(own.address, scopes=TEAMS_SCOPES), own)], nows),
+            development=True,
             clients_now=clients_now,
         )  # fmt: skip
 
@@ -258,7 +249,7 @@ class Server(Struct, frozen=True, kw_only=True):
         else:
             guard = Keyed(service, door.admin_keys)
         pages = AdminPages(
-            api=AdminApi(administration, self.endpoint),
+            api=AdminApi(administration, self.endpoint, development=isinstance(door, Development)),
             signing_keys=SigningKeyApi(keys),
             contract=ContractPages(self.endpoint),
             metrics=MetricsPage(metrics, lambda: gauges(service, keys, settings.workers, self.sources.now())),
@@ -294,7 +285,7 @@ async def open_service(
     *,
     bearer: BearerVerifier | None = None,
     teams: BearerVerifier | None = None,
-    development: bool = True,
+    development: bool,
     clients_now: Callable[[], int] | None = None,
 ) -> Service:
     """A service over a store that was filled, its keys opened and parsed once; see `Service`.

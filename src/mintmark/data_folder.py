@@ -1,4 +1,4 @@
-"""The data folder of `mintmark dev`: who may read it, who holds it, and what stands where."""
+"""The data folder of a server: who may read it, who holds it, and what stands where."""
 
 import fcntl
 import os
@@ -31,6 +31,11 @@ class DataFolder:
         """The key that seals secrets in this folder; made by the first to ask."""
         path = self.path / "key-encryption-key"
         if not path.exists():
+            if self.database.exists():
+                raise StartRefused(
+                    f"The data in {self.path} were not made by mintmark dev: their key-encryption key is not there.",
+                    "Choose another folder with --data, or start `mintmark serve`.",
+                )
             write_private(path, random(KEY_ENCRYPTION_KEY_BYTES))
         key = Secret(path.read_bytes())
         if len(key) != KEY_ENCRYPTION_KEY_BYTES:
@@ -87,15 +92,17 @@ def require_private(path: Path) -> None:
 
 def _make(path: Path) -> None:
     """Makes the folder, private and unseen by git, unless it is ours already; never touches one that is not."""
-    if path.is_dir() and any(path.iterdir()):
-        if not (path / LOCK_FILE).exists():
-            raise StartRefused(
-                f"The folder {path} is not empty and holds no data of Mintmark.",
-                "Choose a folder of its own with --data, such as --data .mintmark.",
-            )
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    if names and LOCK_FILE not in names:
+        raise StartRefused(
+            f"The folder {path} is not empty and holds no data of Mintmark.",
+            "Choose a folder of its own with --data, such as --data .mintmark.",
+        )
+    if names - {LOCK_FILE}:
         return
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.chmod(0o700)
+    (path / LOCK_FILE).touch(mode=0o600)  # First, for it says whose folder this is to whoever starts after a kill.
     (path / ".gitignore").write_text("*\n")
 
 

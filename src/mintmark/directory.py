@@ -33,7 +33,7 @@ class Directory(Struct, frozen=True):
     every_key: list[AccessKey]
     keyring: Keyring
 
-    def candidates(self, host: bytes, *, any_resource: bool = True) -> Sequence[AccessKey]:
+    def candidates(self, host: bytes, *, any_resource: bool) -> Sequence[AccessKey]:
         """The keys that may sign for a request to a Host: of the resource with that name.
 
         Where no resource has it they are those of `any_resource`, or else of the default one.
@@ -78,6 +78,7 @@ class DirectoryLoader:
         self._store = store
         self._sealer = sealer
         self._algorithm = algorithm
+        self._opened: dict[StoredAccessKey, AccessKey] = {}  # as of the last load
 
     async def load(self, revision: int, previous: Directory | None = None) -> Directory:
         """The directory as the store has it now; `revision` was read before.
@@ -87,9 +88,12 @@ class DirectoryLoader:
         """
         resources = {resource.id: resource for resource in await self._store.resources()}
         keys: dict[str, list[AccessKey]] = {resource_id: [] for resource_id in resources}
+        opened: dict[StoredAccessKey, AccessKey] = {}
         for stored in await self._store.access_keys():
             if stored.resource_id in keys:  # Else it was made since.
-                keys[stored.resource_id].append(open_access_key(stored, self._sealer))
+                opened[stored] = self._opened.get(stored) or open_access_key(stored, self._sealer)
+                keys[stored.resource_id].append(opened[stored])
+        self._opened = opened
         signing_keys = await self._store.signing_keys()
         keyring = Keyring(signing_keys, self._algorithm, self._sealer, None if previous is None else previous.keyring)
         return Directory(

@@ -46,7 +46,7 @@ def explain(request: SignedRequest, reason: str, directory: Directory, now: str)
     except Denied:
         return texts
     expected = string_to_sign(request.method, request.target, proof.values)
-    keys = directory.candidates(proof.host)[:MOST_KEYS]
+    keys = directory.candidates(proof.host, any_resource=True)[:MOST_KEYS]
     texts[-1] = ("Date", f"{proof.date} (the server's clock: {now})")
     found = ("Differs", difference(proof, expected, keys))
     return [texts[0], found, *texts[1:], ("StringToSign", expected.decode("latin-1"))]

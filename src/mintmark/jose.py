@@ -260,12 +260,14 @@ class Sealer:
 
     def __init__(self, *key_encryption_keys: bytes) -> None:
         """Takes key-encryption keys of 32 bytes."""
+        self._ciphers: dict[str, AESGCM] = {}
         self.replace(key_encryption_keys)
 
     def replace(self, key_encryption_keys: Sequence[bytes]) -> None:
-        """Goes on with other key-encryption keys."""
-        self._ciphers = {_key_id(key): AESGCM(key) for key in key_encryption_keys}
-        self.key_id = next(iter(self._ciphers))
+        """Goes on with other key-encryption keys; those that it had go on to open what they sealed."""
+        ciphers = {_key_id(key): AESGCM(key) for key in key_encryption_keys}
+        self.key_id = next(iter(ciphers))
+        self._ciphers = {**self._ciphers, **ciphers}
 
     def seal(self, secret: bytes, place: str, nonce: bytes) -> SealedSecret:
         """Seals `secret` for `place`, such as `signing-key/{kid}`; `nonce` is 12 random bytes."""

@@ -3,11 +3,16 @@
 import logging
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import msgspec
 
+from mintmark.line_writer import WriterThread
 from mintmark.settings import LogFormat
+
+STANDARD_ERROR = 2
 
 
 def write_logs(form: LogFormat, *, bare: bool = False, quiet: bool = False) -> None:
@@ -29,6 +34,50 @@ def write_logs(form: LogFormat, *, bare: bool = False, quiet: bool = False) -> N
     logging.getLogger("mintmark").setLevel(logging.ERROR if quiet else logging.INFO)
     # Its warnings are of clients that speak no HTTP: answered, not ours.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
+
+
+@contextmanager
+def logging_aside() -> Iterator[None]:
+    """Has everything logged by this process written by a thread, in the same form: nobody needs to read it.
+
+    For workers, which must go on serving; it is to be called after the fork. What is logged when this has ended, about
+    what ended it, is waited for: each record for `LAST_WORDS` at most.
+    """
+    root = logging.getLogger()
+    handler = _Aside(root.handlers[0].formatter if root.handlers else None)
+    root.handlers[:] = [handler]
+    try:
+        yield
+    finally:
+        handler.wait_from_now_on()
+
+
+class _Aside(logging.Handler):
+    """Leaves the writing to a thread, and records out when too many wait for it."""
+
+    def __init__(self, formatter: logging.Formatter | None) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._is_waiting = False
+        self._thread = WriterThread(STANDARD_ERROR, self._left_out)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001  a wrong call of the log must not fail what is logged
+            self.handleError(record)
+            return
+        self._thread.write([line])
+        if self._is_waiting:
+            self._thread.drain()
+
+    def wait_from_now_on(self) -> None:
+        self._is_waiting = True
+        self._thread.drain()
+
+    def _left_out(self, count: int) -> str:
+        message = f"{count} messages are left out here: nobody read fast enough."
+        return self.format(logging.LogRecord(__name__, logging.WARNING, "", 0, message, None, None))
 
 
 class JsonFormatter(logging.Formatter):

@@ -1,36 +1,26 @@
 """The keys of other issuers, fetched by OpenID Connect Discovery 1.0 and kept; bearer tokens checked by them."""
 
 import asyncio
-import base64
-import socket
-import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing, suppress
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from typing import Any, Protocol
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
-from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
-from mintmark.bearer import TrustedIssuer, check_bearer, is_loopback, is_safe_address
+from mintmark.bearer import TrustedIssuer, check_bearer, is_safe_address
 from mintmark.errors import Forbidden, InvalidToken, IssuerUnavailable
+from mintmark.fetching import FETCH_SECONDS, Fetcher
 from mintmark.jose import read_foreign, verify_foreign_signature
 from mintmark.model import Resource
 
-# All in seconds. For so long after a fetch ...
-FRESH = 600  # ... a key set is served without a thought.
-COOL_DOWN = 30  # ... there is no other because of a key that is not in the set, or a set that is no longer fresh.
-RETRY = 1  # ... there is no other even where there are no keys at all.
-IDLE = (
-    3600  # ... a stale set is served while it is fetched anew; then its keys may be withdrawn ones, so that is awaited.
-)
-MAX_AGE = 24 * 3600  # ... keys are served at all, while the issuer cannot be reached.
-
-FETCH_SECONDS = 5
-MOST_BYTES = 1024 * 1024
-
-Fetch = Callable[[str], Awaitable[bytes]]
+# All in seconds since a fetch.
+FRESH = 600  # For so long its key set is served without a thought.
+COOL_DOWN = 30  # For so long there is no other because of a key that the set lacks, or a set that is no longer fresh.
+RETRY = 1  # For so long there is no other even where there are no keys at all.
+# For so long a set that is no longer fresh is served while it is fetched anew. Later its keys may have been withdrawn,
+# and the new set is awaited.
+IDLE = 3600
+MAX_AGE = 24 * 3600  # For so long keys are served at all, while the issuer cannot be reached.
 
 
 class KeySource(Protocol):
@@ -44,21 +34,6 @@ class KeySource(Protocol):
         """
 
 
-async def fetch_document(url: str) -> bytes:
-    """What an address answers; redirects are not followed.
-
-    Raises:
-        OSError, HTTPException, ValueError: it cannot be reached or trusted, does not answer 200, or answers too much.
-    """
-    opened: list[socket.socket] = []
-    try:
-        return await asyncio.to_thread(_get, url, opened.append)
-    finally:  # A cancelled wait ends the thread too: an issuer that sends a byte now and then would hold it for ever.
-        for each in opened:
-            with suppress(OSError):
-                socket.socket.shutdown(each, socket.SHUT_RDWR)
-
-
 class IssuerKeys:
     """The key set of one issuer, as it was fetched last; one fetch at a time, whoever waits for it."""
 
@@ -67,7 +42,6 @@ class IssuerKeys:
         issuer: str,
         jwks_uri: str,
         monotonic: Callable[[], float],
-        fetch: Fetch = fetch_document,
         max_age: float = MAX_AGE,
         timeout: float = FETCH_SECONDS,
     ) -> None:
@@ -77,12 +51,12 @@ class IssuerKeys:
             issuer: its address, exactly as in the claim `iss`.
             jwks_uri: the address of its key set; empty: found by discovery.
             monotonic: seconds of a clock that only goes forward.
-            fetch: answers the document at an address.
             max_age: for how many seconds keys may be served after they were fetched.
             timeout: how many seconds a key set may take, discovery included.
         """
         self._issuer, self._jwks_uri = issuer, jwks_uri
-        self._monotonic, self._fetch, self._max_age, self._timeout = monotonic, fetch, max_age, timeout
+        self._monotonic, self._max_age, self._timeout = monotonic, max_age, timeout
+        self._fetcher = Fetcher()
         self._keys: list[dict[str, Any]] = []
         self._fetched_at = self._tried_at = float("-inf")
         self._refresh: asyncio.Task[None] | None = None
@@ -115,7 +89,7 @@ class IssuerKeys:
             async with asyncio.timeout(self._timeout):
                 self._keys = await self._key_set()
             self._fetched_at, self.failure = started, ""
-        except (OSError, HTTPException, ValueError, RecursionError) as error:
+        except (OSError, HTTPException, ValueError, RuntimeError) as error:
             self.failure = f"{self._issuer}: {str(error) or type(error).__name__}"
         finally:
             self._tried_at, self._refresh = self._monotonic(), None
@@ -124,7 +98,11 @@ class IssuerKeys:
         keys = (await self._document(self._jwks_uri or await self._discovered())).get("keys")
         if not isinstance(keys, list):
             raise ValueError("the key set has no list of keys")  # noqa: TRY004  a bad document, not a type error
-        return [jwk for jwk in keys if isinstance(jwk, dict)]
+        found = [jwk for jwk in keys if isinstance(jwk, dict)]
+        if not any(jwk.get("kty") in ("RSA", "EC") for jwk in found):
+            # Rather a mistake of the issuer's than its end: good keys are not thrown away for that.
+            raise ValueError("the key set has no key that could be used")
+        return found
 
     async def _discovered(self) -> str:
         """The `jwks_uri` of the issuer's configuration (OpenID Connect Discovery 1.0, sections 4.1 and 4.3)."""
@@ -136,7 +114,7 @@ class IssuerKeys:
     async def _document(self, url: str) -> dict[str, Any]:
         if not is_safe_address(url):
             raise ValueError(f"'{url}' is not https")
-        document = msgspec.json.decode(await self._fetch(url))
+        document = msgspec.json.decode(await self._fetcher.fetch(url))
         if not isinstance(document, dict):
             raise ValueError(f"'{url}' is not a JSON object")  # noqa: TRY004  a bad document, not a type error
         return document
@@ -175,56 +153,17 @@ class BearerVerifier:
         raise max(refusals, key=_how_near)
 
 
-def trust(
-    issuers: Sequence[TrustedIssuer], monotonic: Callable[[], float], fetch: Fetch = fetch_document
-) -> list[tuple[TrustedIssuer, KeySource]]:
+def trust(issuers: Sequence[TrustedIssuer], monotonic: Callable[[], float]) -> list[tuple[TrustedIssuer, KeySource]]:
     """Trusted issuers with their keys, for a `BearerVerifier`; entries for the same key set share it.
 
     Args:
         issuers: whom to trust.
         monotonic: seconds of a clock that only goes forward.
-        fetch: answers the document at an address.
     """
-    sources = {
-        (each.issuer, each.jwks_uri): IssuerKeys(each.issuer, each.jwks_uri, monotonic, fetch) for each in issuers
-    }
+    sources = {(each.issuer, each.jwks_uri): IssuerKeys(each.issuer, each.jwks_uri, monotonic) for each in issuers}
     return [(each, sources[each.issuer, each.jwks_uri]) for each in issuers]
 
 
 def _how_near(refusal: Exception) -> int:
     """How near a token was to being accepted: another try may do, other rights would do, nothing would do."""
     return (InvalidToken, Forbidden, IssuerUnavailable).index(type(refusal))
-
-
-def _get(url: str, on_open: Callable[[socket.socket], None]) -> bytes:
-    parts = urlsplit(url)
-    connection = _connection(parts)
-    with closing(connection):
-        connection.connect()
-        on_open(connection.sock)
-        target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        connection.request("GET", target, headers={"Accept": "application/json"})
-        answer = connection.getresponse()
-        if answer.status != 200:  # noqa: PLR2004  OK
-            raise ValueError(f"'{url}' answered {answer.status}")
-        body = answer.read(MOST_BYTES + 1)
-    if len(body) > MOST_BYTES:
-        raise ValueError(f"'{url}' answered more than {MOST_BYTES} bytes")
-    return body
-
-
-def _connection(address: SplitResult) -> HTTPConnection:
-    """A connection to an address, by the environment's proxy where there is one; none stands within this machine."""
-    host = address.hostname or ""
-    if address.scheme == "http":
-        return HTTPConnection(host, address.port or 80, timeout=FETCH_SECONDS)
-    port, context = address.port or 443, ssl.create_default_context()
-    proxy = getproxies().get("https", "")
-    if not proxy or is_loopback(address) or proxy_bypass(f"{host}:{port}"):
-        return HTTPSConnection(host, port, timeout=FETCH_SECONDS, context=context)
-    via = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    connection = HTTPSConnection(via.hostname or "", via.port or 80, timeout=FETCH_SECONDS, context=context)
-    user = f"{unquote(via.username or '')}:{unquote(via.password or '')}".encode()
-    headers = {"Proxy-Authorization": f"Basic {base64.b64encode(user).decode()}"} if via.username else {}
-    connection.set_tunnel(host, port, headers)
-    return connection

@@ -106,7 +106,12 @@ def read_proof(request: SignedRequest) -> Proof:
         raise Denied("SignedHeaders must list x-ms-date (or date), host and x-ms-content-sha256, each once.")
     missing = [name for name in names if name not in headers]
     if missing:
-        raise Denied(f"The signed header {missing[0].decode()} is missing from the request.")
+        known = next((name.decode() for name in missing if name in _ONCE_ONLY), None)  # Others are the caller's words.
+        raise Denied(
+            f"The signed header {known} is missing from the request."
+            if known
+            else "A header that SignedHeaders lists is missing from the request."
+        )
     values = tuple([headers[name] for name in names])
     if not hmac.compare_digest(content_hash(request.body), headers[CONTENT_HASH]):
         raise Denied("x-ms-content-sha256 is not the hash of the body that arrived.", HASH_DIFFERS)

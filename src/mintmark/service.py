@@ -208,9 +208,9 @@ class Service:
         if custom_id is not None:
             # Kept first: whose name it is must be known before a token can be signed.
             identity, is_new = await self.store.create_or_get_identity(identity)
-            return identity, self._sign(caller, identity, asked, now) if asked.scopes else None, is_new
+            return identity, await self._sign(caller, identity, asked, now) if asked.scopes else None, is_new
         # Signed before anything is stored: a failure to sign leaves nothing behind.
-        token = self._sign(caller, identity, asked, now) if asked.scopes else None
+        token = await self._sign(caller, identity, asked, now) if asked.scopes else None
         await self.store.create_identity(identity)
         return identity, token, True
 
@@ -240,7 +240,7 @@ class Service:
         identity = await self.store.issue(caller.resource.id, _suffix(caller, identity_id), now)
         if identity is None:
             raise IdentityNotFound
-        return self._sign(caller, identity, asked, now)
+        return await self._sign(caller, identity, asked, now)
 
     async def revoke_tokens(self, caller: Caller, identity_id: str) -> None:
         """Ends every token of an identity that was issued so far.
@@ -286,7 +286,7 @@ class Service:
         shown = teams_token_claims(
             caller.resource, claims, self.issuer, caller.access_key, issued_at, expires_at, token_id
         )
-        return AccessToken(self._directory.keyring.signer(now).sign(shown), expires_at)
+        return AccessToken((await self.keyring()).signer(now).sign(shown), expires_at)
 
     async def introspect(self, token: str) -> TokenStatus:
         """Whether `token` lives, and if not, why."""
@@ -337,7 +337,7 @@ class Service:
         if claims.get("gen") != identity.generation:
             raise InvalidToken("The token was revoked.")
 
-    def _sign(self, caller: Caller, identity: Identity, asked: TokenRequest, now: int) -> AccessToken:
+    async def _sign(self, caller: Caller, identity: Identity, asked: TokenRequest, now: int) -> AccessToken:
         issued_at = now // 1000
         expires_at = issued_at + (asked.minutes or DEFAULT_MINUTES) * 60
         claims = access_token_claims(
@@ -350,7 +350,7 @@ class Service:
             expires_at,
             self._random(TOKEN_ID_BYTES),
         )
-        return AccessToken(self._directory.keyring.signer(now).sign(claims), expires_at)
+        return AccessToken((await self.keyring()).signer(now).sign(claims), expires_at)
 
 
 def malformed_id(identity_id: str) -> InvalidRequest:

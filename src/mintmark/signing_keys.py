@@ -59,9 +59,9 @@ class SigningKeys:
             if waiting and not at_once:
                 return waiting[0], False
             key, is_new = await self._add(keys, 0 if at_once else self._policy.ahead)
-            if is_new or not at_once or key.signs_at <= self._sources.now():
+            if key is not None and (is_new or not at_once or key.signs_at <= self._sources.now()):
                 return key, is_new
-            # Faster was one who published a key for later: that is not what was asked for.
+            # Somebody has removed a key meanwhile, or published one for later: neither is what was asked for.
 
     async def remove(self, kid: str) -> None:
         """Ends a key that does not sign any more, or does not yet, and with it every token that it signed.
@@ -78,16 +78,21 @@ class SigningKeys:
         await self._remove(kid)
 
     async def maintain(self) -> None:
-        """Publishes the next key when it is time, removes those whose last token has expired, and seals anew."""
+        """Seals anew, publishes the next key when it is time, and removes those whose last token has expired.
+
+        Raises:
+            StartRefused: the key-encryption keys do not open the data; nothing was added.
+        """
+        # First of all: with a key-encryption key that does not open the data nothing may be added to them.
+        if self._sealed_by != self._sealer.key_id:
+            key_id = self._sealer.key_id
+            if not await self.reseal():
+                self._sealed_by = key_id
         keys, now = await self._store.signing_keys(), self._sources.now()
         if is_due(keys, self._policy.algorithm, now, self._policy.longest_use):
             await self._add(keys, self._policy.ahead if keys else 0)
         for key in expired(keys, now):
             await self._remove(key.kid)
-        if self._sealed_by != self._sealer.key_id:
-            key_id = self._sealer.key_id
-            await self.reseal()
-            self._sealed_by = key_id
 
     async def reseal(self) -> int:
         """Seals with the first key-encryption key what another has sealed; answers how many secrets that were."""
@@ -117,7 +122,8 @@ class SigningKeys:
             return None
         return self._sealer.seal(self._sealer.unseal(sealed, place), place, self._sources.random(NONCE_BYTES))
 
-    async def _add(self, keys: Sequence[StoredSigningKey], ahead: int) -> tuple[StoredSigningKey, bool]:
+    async def _add(self, keys: Sequence[StoredSigningKey], ahead: int) -> tuple[StoredSigningKey | None, bool]:
+        """The key that follows `keys`, and whether it is this one; None if there is none, because one was removed."""
         algorithm, nonce = self._policy.algorithm, self._sources.random(NONCE_BYTES)
         key = new_signing_key(algorithm, self._sources.now(), self._sealer, nonce, ahead=ahead, keys=keys)
         last = newest(keys, algorithm)
@@ -129,7 +135,7 @@ class SigningKeys:
             return key, True
         # Another process was faster: its key is the next one.
         winner = newest(await self._store.signing_keys(), algorithm)
-        return winner or key, False
+        return None if winner in keys else winner, False
 
     async def _remove(self, kid: str) -> None:
         try:

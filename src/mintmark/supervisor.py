@@ -19,6 +19,7 @@ from mintmark.worker import LAST_RESORT
 
 _log = logging.getLogger(__name__)
 
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30  # seconds between two tries to start a worker
 MAX_FAILED_STARTS = 3  # in a row
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PASSED_ON = (*STOP_SIGNALS, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -43,6 +44,8 @@ class Supervisor:
         self._ended: dict[int, int] = {}  # how other children ended, by process
         self._reload_later: set[int] = set()  # processes that were starting when a reload was asked for
         self._failed_starts = 0
+        self._has_given_up = False
+        self._to_fork: list[tuple[float, int]] = []  # when to start a worker again, and its number
         self._killing_at: float | None = None  # set as soon as the workers are told to stop
 
     def run(
@@ -64,7 +67,7 @@ class Supervisor:
             on_signal = self._stop_on if on_reload is None else partial(self._reload_or_stop_on, on_reload)
             if self._start(on_signal):
                 on_ready()
-            while self._workers and not self._stopping:
+            while self._has_work and not self._stopping:
                 self._step(on_signal)
             on_stop()
             while self._workers:
@@ -119,15 +122,18 @@ class Supervisor:
         """Starts all workers and waits until each answers requests; False if that was given up."""
         for number in range(self._count):
             self._fork(number)
-        while self._starting and not self._stopping and not given_up():
+        while (self._starting or self._to_fork) and not self._stopping and not given_up():
             self._step(on_signal)
         return not self._stopping and not given_up()
 
     def _step(self, on_signal: Callable[[int], None]) -> None:
         """Waits for one thing to happen, and deals with it: a signal, a child's end, a worker that serves."""
-        wait = None if self._killing_at is None else max(self._killing_at - time.monotonic(), 0)
+        if not self._stopping:
+            self._fork_those_due()
+        moments = [when for when, _ in self._to_fork] if self._killing_at is None else [self._killing_at]
+        wait = max(min(moments) - time.monotonic(), 0) if moments else None
         readable, _, _ = select.select([self._heard, *self._starting.values()], [], [], wait)
-        if not readable:
+        if not readable and self._stopping:
             self._signal_workers(signal.SIGKILL)
             self._killing_at = time.monotonic() + 1
         if self._heard in readable:
@@ -165,15 +171,35 @@ class Supervisor:
 
     def _replace(self, pid: int, status: int) -> None:
         number = self._workers.pop(pid)
+        self._reload_later.discard(pid)
         if pid in self._starting:
             self._hear_of_start(pid)
         if self._stopping:
             return
-        if self._failed_starts >= MAX_FAILED_STARTS:
+        if self._failed_starts >= MAX_FAILED_STARTS and not self._serving:
+            self._has_given_up = True
             self._begin_stop()
             return
         _log.error("Worker %d ended (%s); starting another.", number, _how(status))
-        self._fork(number)
+        if self._failed_starts:  # While others serve it is tried again and again, less and less often.
+            pause = min(FIRST_PAUSE * 2**self._failed_starts, LONGEST_PAUSE)
+            self._to_fork.append((time.monotonic() + pause, number))
+        else:
+            self._fork(number)
+
+    @property
+    def _serving(self) -> bool:
+        return len(self._workers) > len(self._starting)
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._workers or self._to_fork)
+
+    def _fork_those_due(self) -> None:
+        due = [each for each in self._to_fork if each[0] <= time.monotonic()]
+        for each in due:
+            self._to_fork.remove(each)
+            self._fork(each[1])
 
     @property
     def _stopping(self) -> bool:
@@ -210,7 +236,7 @@ class Supervisor:
             os.kill(pid, number)
 
     def _check_failed_starts(self) -> None:
-        if self._failed_starts >= MAX_FAILED_STARTS:
+        if self._has_given_up:
             raise StartRefused("Workers end as soon as they start; their message stands above.")
 
     @contextlib.contextmanager

@@ -15,6 +15,9 @@ from mintmark.errors import InvalidRequest
 # What MSAL is asked for: learn.microsoft.com, "Set up and obtain access tokens for Teams users".
 TEAMS_AUDIENCES = ("https://auth.msft.communication.azure.com", "https://auth.msft.communication.azure.com/")
 
+# A token of an application has none of them (learn.microsoft.com, the same page): only a user's is exchanged.
+TEAMS_PERMISSIONS = ("Teams.ManageCalls", "Teams.ManageChats")
+
 _GUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -22,6 +25,7 @@ class TeamsIssuer(TrustedIssuer, frozen=True, forbid_unknown_fields=True):
     """An issuer whose tokens of Teams users are exchanged; see `TrustedIssuer`."""
 
     audiences: tuple[str, ...] = TEAMS_AUDIENCES
+    scopes: tuple[str, ...] = TEAMS_PERMISSIONS
 
 
 class TeamsExchange(Struct, frozen=True):

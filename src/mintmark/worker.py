@@ -18,7 +18,8 @@ from msgspec import Struct
 
 from mintmark.errors import StartRefused
 from mintmark.http.connections import DEFAULT_BOUNDS, Bounds, Connections, fit_open_files
-from mintmark.http.protocol import Protocol
+from mintmark.http.protocol import Protocol, Strangers
+from mintmark.logs import logging_aside
 from mintmark.settings.files import load_certificate, open_certificate
 
 _log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class Running(Struct, frozen=True):
 def run_worker(
     build: Callable[[], Awaitable[Running]], parent: int, ready: int, bounds: Bounds = DEFAULT_BOUNDS
 ) -> None:
-    """Serves until told to stop (SIGTERM) or left alone.
+    """Serves until told to stop (SIGTERM) or left alone. From then on, what is logged waits for nobody to read it.
 
     Args:
         build: makes what is to be served, inside the event loop.
@@ -73,7 +74,7 @@ def run_worker(
         ready: a pipe to say so when requests are being answered.
         bounds: what clients can take; fewer connections where the limit of open files is low.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with logging_aside(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(build, parent, ready, Connections(fit_open_files(bounds))))
 
 
@@ -108,6 +109,8 @@ async def _serve(build: Callable[[], Awaitable[Running]], parent: int, ready: in
         again = asyncio.Event()
         loop.add_signal_handler(signal.SIGHUP, again.set)
         background.append(asyncio.ensure_future(_reload_whenever(again, running.reload, servers, running.listeners)))
+    for task in background:
+        task.add_done_callback(_complain)
     os.write(ready, b"1")
     os.close(ready)
     await stop.wait()
@@ -117,6 +120,12 @@ async def _serve(build: Callable[[], Awaitable[Running]], parent: int, ready: in
         server.should_exit = True
     await asyncio.gather(*serving)
     await running.close()
+
+
+def _complain(task: "asyncio.Future[None]") -> None:
+    """A task that nobody waits for must not end unseen."""
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        _log.critical("What should go on for ever has ended.", exc_info=failure)
 
 
 async def _reload_whenever(
@@ -154,6 +163,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
         super().__init__(config)
         self._connections = connections
+        self._strangers = Strangers()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -172,7 +182,7 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         self.servers = [
             await loop.create_server(
-                lambda: Protocol(config, self.server_state, self._connections),
+                lambda: Protocol(config, self.server_state, self._connections, self._strangers),
                 sock=listening,
                 backlog=config.backlog,
                 **tls,

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -126,6 +128,36 @@ def test_the_folder_is_dot_mintmark_or_the_one_named(
 
     monkeypatch.setenv("MINTMARK_DATA", str(tmp_path / "elsewhere"))
     assert 0 == mintmark("health").status
+
+
+@pytest.mark.parametrize(("mode", "sent"), [(0o777, False), (0o700, True)], ids=["anybody's", "ours"])
+def test_an_admin_key_is_not_sent_to_whom_anybody_could_name_here(
+    mintmark: Mintmark,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: int,
+    sent: bool,  # noqa: FBT001  a column
+) -> None:
+    heard = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.headers.get("Authorization"))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    monkeypatch.setenv("MINTMARK_ADMIN_KEY", "a" * 32)
+    with HTTPServer(("127.0.0.1", 0), Handler) as listener:
+        name_in_folder(tmp_path / ".mintmark", f"http://127.0.0.1:{listener.server_port}")
+        (tmp_path / ".mintmark").chmod(mode)
+        serving = Thread(target=listener.handle_request)
+        serving.start()
+        assert 0 == mintmark("health").status
+        serving.join()
+
+    assert [f"Bearer {'a' * 32}" if sent else None] == heard
 
 
 def test_a_server_started_here_is_found_while_it_runs(mintmark: Mintmark, tmp_path: Path) -> None:

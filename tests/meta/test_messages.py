@@ -214,7 +214,7 @@ async def test_every_message_about_a_field_is_in_the_reference(
 ) -> None:
     documented = [(row[0].split(", "), row[1]) for row in rows(section(ERRORS, "400 ValidationError"))]
     administration = an_administration(service, sources, words)
-    api = AdminApi(administration, "")
+    api = AdminApi(administration, "", development=True)
     controls = DevelopmentControls(DevelopmentClock(words, sources.now), Faults(tmp_path, words))
     caller = Caller(await service.resource())
     keys = signing_keys(service, sources, words)
@@ -271,6 +271,7 @@ DENIED = [
     changed("authorization", "Basic e30="),
     BEARER,
     changed("authorization", "HMAC-SHA256 SignedHeaders=x-ms-date;host&Signature=AAAA"),
+    changed("authorization", "HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256;other&Signature=AAAA"),
     changed("x-ms-date", None),
     [*signed_headers("POST", TARGET), (b"x-ms-date", b"Mon, 23 Nov 2026 12:00:00 GMT")],
     changed("x-ms-content-sha256", "AAAA"),

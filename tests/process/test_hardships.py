@@ -84,6 +84,21 @@ def test_data_removed_under_a_running_server_is_not_acknowledged_into(tmp_path: 
         assert "was removed or replaced" in log.read_text()
 
 
+def test_a_worker_that_cannot_start_does_not_stop_the_others_and_is_tried_again(tmp_path: Path) -> None:
+    log, tls = tmp_path / "log", tmp_path / "data" / "tls"
+    with running_server("--data", str(tmp_path / "data"), "--workers", "2", stderr=log) as started:
+        eventually("ready", lambda: ready(started) == 200)
+        tls.rename(tmp_path / "away")
+        other = max(children(started.process.pid))  # The first one has the admin listener.
+        os.kill(other, signal.SIGKILL)
+
+        eventually("it is tried", lambda: log.read_text().count("Worker 1 ended (exit status 1)") > 1)
+        assert 201 == create(started).status
+        (tmp_path / "away").rename(tls)
+        eventually("it serves again", lambda: len(children(started.process.pid)) == 2)
+        assert 0 == started.stop()
+
+
 def test_a_worker_that_cannot_serve_says_why_and_does_not_linger(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with running_server("--data", str(tmp_path / "data"), stderr=log) as started:

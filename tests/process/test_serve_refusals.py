@@ -26,7 +26,7 @@ from mintmark.settings.files import read_secrets
 from mintmark.settings.load import load
 from mintmark.sources import system
 from mintmark.store.sqlite import SqliteStore
-from running import MINTMARK
+from running import FREE_PORTS, MINTMARK
 from serving import Files, new_key
 
 SECONDS = 20
@@ -185,6 +185,16 @@ class TestData:
         fill(files, lambda store, sealer: add(store, sealer, key))
 
         assert "its access key is published" in refused(files)
+
+    def test_mintmark_dev_leaves_that_of_serve_as_it_is(self, files: Files) -> None:
+        fill(files, lambda store, sealer: add(store, sealer, new_key().encode()))
+        before = sorted(path.name for path in files.data.iterdir())
+
+        done = run("dev", *FREE_PORTS, "--data", str(files.data))
+
+        assert (2, True) == (done.returncode, "were not made by mintmark dev" in done.stderr)
+        assert before == sorted(path.name for path in files.data.iterdir())
+        assert [("other",)] == rows(files, "select name from resource")
 
     def test_a_folder_that_is_open_to_others(self, files: Files) -> None:
         fill(files)

@@ -5,15 +5,22 @@ import itertools
 import json
 import os
 import signal
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from mintmark.certificates import new_authority
 from mintmark.data_folder import write_private
@@ -147,6 +154,51 @@ async def test_a_new_certificate_is_shown_to_new_connections_and_no_request_fail
     assert [] == errors(server)
 
 
+def write_rsa_certificate(server: Serving) -> bytes:
+    """Writes a new certificate for localhost with an RSA key, signed by itself; answers it, PEM."""
+    key = rsa.generate_private_key(65537, 2048)
+    name, now = (
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]),
+        datetime.fromtimestamp(system().now() / 1000, tz=UTC),
+    )
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    write_private(server.files.private_key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    write_private(server.files.certificate, certificate)
+    return certificate
+
+
+def shown(server: Serving, name: str | None, version: ssl.TLSVersion, ciphers: str = "DEFAULT") -> bytes:
+    """The certificate that a client of that TLS version is shown that asks for that name."""
+    context, parts = ssl.create_default_context(), urlsplit(server.https_endpoint)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = context.maximum_version = version
+    context.set_ciphers(ciphers)
+    with (
+        socket.create_connection((parts.hostname, parts.port), timeout=SECONDS) as plain,
+        context.wrap_socket(plain, server_hostname=name) as connected,
+    ):
+        return ssl.DER_cert_to_PEM_cert(connected.getpeercert(binary_form=True) or b"").encode()
+
+
+def test_a_certificate_of_another_type_of_key_takes_the_place_of_the_one_before(server: Serving) -> None:
+    clients = list(itertools.product([None, "localhost"], [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]))
+    for write in (server.files.write_certificate, partial(write_rsa_certificate, server)) * 2:
+        fresh = write()
+        reload(server)
+        assert {fresh} == {shown(server, *client) for client in clients for _ in range(TRIES // 2)}
+
+    for _ in range(TRIES // 2):
+        with pytest.raises(ssl.SSLError):
+            shown(server, None, ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES256-GCM-SHA384")
+    worker = min(children(server.process.pid))
+    os.kill(worker, signal.SIGKILL)
+    eventually("it is replaced", lambda: is_gone(server, worker) and len(children(server.process.pid)) == WORKERS)
+    assert all_show(server, fresh)
+    server.files.write_certificate()
+    reload(server)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -195,7 +247,6 @@ def test_an_admin_key_follows_another(server: Serving) -> None:
     [
         ("admin_key", "short"),
         ("key_encryption_key", "not base64"),
-        pytest.param("key_encryption_key", new_key(), id="not the key-encryption key of the data"),
     ],
 )
 def test_a_wrong_file_of_keys_leaves_those_that_were_and_is_logged(server: Serving, name: str, content: str) -> None:
@@ -228,6 +279,17 @@ async def test_a_key_encryption_key_follows_another_and_no_request_fails(
     assert {201} == set(statuses)
     second, still = listed(server)
     assert (2, first) == (second["seals"], still)
+
+
+def test_a_key_encryption_key_that_stands_alone_takes_over_too(server: Serving) -> None:
+    write_private(server.files.key_encryption_key, new_key().encode())
+
+    reload(server)
+
+    assert 0 == listed(server)[0]["seals"]
+    assert 200 == server.admin("GET", "ready").status
+    assert 201 == server.admin("POST", "resources", {"name": "sealed-by-the-new-one"}).status
+    assert 2 == listed(server)[0]["seals"]
 
 
 async def test_a_worker_that_replaces_another_goes_on_with_what_was_read_last(

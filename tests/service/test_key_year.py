@@ -105,7 +105,7 @@ class World:
         policy = KeyPolicy(self._algorithm, self._age)
         self._keys = [SigningKeys(store, SEALER, policy, announced, self._sources) for store in self._stores]
         self._services = [
-            await open_service(store, SEALER, self._algorithm, ISSUER, self._sources, self._words)
+            await open_service(store, SEALER, self._algorithm, ISSUER, self._sources, self._words, development=True)
             for store in self._stores
         ]
 

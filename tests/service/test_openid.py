@@ -3,6 +3,8 @@
 import asyncio
 import json
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -10,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socket import create_connection
+from socket import create_connection, create_server, socket
 from typing import Any
 
 import pytest
@@ -18,12 +20,14 @@ from msgspec import Struct
 
 from builders import NOON, FakeClock
 from foreign import SECONDS, a_token, claims, jwk, signed_by_hand
+from mintmark import fetching
 from mintmark.bearer import TrustedIssuer
 from mintmark.certificates import alternative_name, new_authority, new_certificate
 from mintmark.development import DEVELOPMENT_RESOURCE
 from mintmark.errors import Forbidden, InvalidToken, IssuerUnavailable
+from mintmark.fetching import MOST_BYTES
 from mintmark.model import Resource
-from mintmark.openid import MOST_BYTES, BearerVerifier, IssuerKeys, trust
+from mintmark.openid import BearerVerifier, IssuerKeys, trust
 from mintmark.sources import system
 
 pytestmark = pytest.mark.anyio
@@ -138,6 +142,17 @@ def running_issuer(certificate: Path | None = None, host: str = "127.0.0.1") -> 
 def issuer() -> Iterator[Issuer]:
     with running_issuer() as running:
         yield running
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Path:
+    """A private authority; `server.pem` beside it is a certificate that it signed."""
+    now = system().now()
+    authority = new_authority(now)
+    server = new_certificate(authority, [alternative_name(name) for name in ("localhost", "issuer.test")], now)
+    (tmp_path / "server.pem").write_bytes(bytes(server.certificate) + bytes(server.private_key))
+    (tmp_path / "authority.pem").write_bytes(authority.certificate)
+    return tmp_path / "authority.pem"
 
 
 def its_keys(issuer: Issuer, clock: FakeClock, **settings: Any) -> IssuerKeys:
@@ -299,6 +314,66 @@ class TestRefusals:
             await cut.wait()
         server.close()
 
+    async def test_of_an_issuer_that_hangs_while_it_is_connected_there_is_one_fetch_at_a_time(
+        self, clock: FakeClock, authority: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(fetching, "FETCH_SECONDS", DEADLINE)  # Else that would end it.
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        with create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(DEADLINE)
+            url = f"https://localhost:{listener.getsockname()[1]}"
+            source = IssuerKeys(url, "", lambda: clock() / 1000, timeout=0.05)
+            for words in ("TimeoutError", "hangs still", "hangs still"):
+                with pytest.raises(IssuerUnavailable):
+                    await source.keys("x")
+                assert words in source.failure
+                clock.advance(seconds=1)
+
+            said = await asyncio.to_thread(what_is_said, listener, authority.with_name("server.pem"))
+            assert b"" == said, "it was asked although the fetch had been given up"
+            await eventually(lambda: "fetch" not in {thread.name for thread in threading.enumerate()})
+            with pytest.raises(IssuerUnavailable):
+                await source.keys("x")
+            assert "TimeoutError" in source.failure
+            listener.accept()[0].close()
+            listener.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+
+    def test_a_fetch_that_hangs_does_not_hold_up_the_end_of_the_process(self) -> None:
+        with create_server(("127.0.0.1", 0)) as listener:
+            url = f"https://localhost:{listener.getsockname()[1]}"
+            ended = subprocess.run(
+                [sys.executable, "-c", GIVES_UP, url], capture_output=True, text=True, check=False, timeout=DEADLINE
+            )
+
+        assert (0, "given up\n", "") == (ended.returncode, ended.stdout, ended.stderr)
+
+
+GIVES_UP = """
+import asyncio, sys, time
+from mintmark import fetching
+from mintmark.errors import IssuerUnavailable
+from mintmark.openid import IssuerKeys
+
+fetching.FETCH_SECONDS = 3600
+try:
+    asyncio.run(IssuerKeys(sys.argv[1], "", time.monotonic, timeout=0.05).keys("x"))
+except IssuerUnavailable:
+    print("given up")
+"""
+
+
+def what_is_said(listener: socket, certificate: Path) -> bytes:
+    """Takes a connection that waits, establishes TLS on it, and answers what comes first."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    connection, _ = listener.accept()
+    connection.settimeout(DEADLINE)
+    with connection, suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
+        return secured.recv(1024)
+    return b""
+
 
 class TestKeeping:
     async def test_keys_are_fresh_for_ten_minutes(self, issuer: Issuer, clock: FakeClock) -> None:
@@ -345,13 +420,16 @@ class TestKeeping:
 
         assert [NEW] == await source.keys(OLD["kid"])
 
-    async def test_an_issuer_may_withdraw_all_its_keys(self, issuer: Issuer, clock: FakeClock) -> None:
+    async def test_a_set_without_a_key_is_a_mistake_and_throws_none_away(
+        self, issuer: Issuer, clock: FakeClock
+    ) -> None:
         source = its_keys(issuer, clock)
         await source.keys(None)
         issuer.publish()
         clock.advance(hours=1)
 
-        assert [] == await source.keys(OLD["kid"])
+        assert [OLD] == await source.keys("unknown")
+        assert "has no key that could be used" in source.failure
 
     async def test_a_new_key_is_fetched_when_a_token_names_it(self, issuer: Issuer, clock: FakeClock) -> None:
         source = its_keys(issuer, clock)
@@ -477,16 +555,6 @@ class TestOutage:
 
 
 class TestHttps:
-    @pytest.fixture
-    def authority(self, tmp_path: Path) -> Path:
-        """A private authority; `server.pem` beside it is a certificate that it signed."""
-        now = system().now()
-        authority = new_authority(now)
-        server = new_certificate(authority, [alternative_name(name) for name in ("localhost", "issuer.test")], now)
-        (tmp_path / "server.pem").write_bytes(bytes(server.certificate) + bytes(server.private_key))
-        (tmp_path / "authority.pem").write_bytes(authority.certificate)
-        return tmp_path / "authority.pem"
-
     async def test_a_private_authority_is_trusted_where_the_environment_says_so(
         self, authority: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:

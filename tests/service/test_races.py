@@ -36,7 +36,7 @@ async def services(tmp_path: Path, words: SharedWords) -> AsyncIterator[list[Ser
     stores = [SqliteStore(tmp_path / "mintmark.db") for _ in range(3)]
     sources = Sources(FakeClock(), random.Random(1).randbytes)
     await fill_store(stores[0], SEALER, "ES256", sources)
-    yield [await open_service(store, SEALER, "ES256", ISSUER, sources, words) for store in stores]
+    yield [await open_service(store, SEALER, "ES256", ISSUER, sources, words, development=True) for store in stores]
     for store in stores:
         await store.close()
 

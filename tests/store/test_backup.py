@@ -9,7 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,34 @@ class TestBackUp:
 
         assert "mine" == file.read_text()
         assert {file.name} == made(file)
+
+    def test_no_file_is_replaced_however_late_it_comes(self, file: Path) -> None:
+        file.write_text("mine")
+        part = file.with_name("part")
+        part.write_text("a copy")
+
+        with pytest.raises(StartRefused, match="exists already"):
+            backup._put_in_place(part, file)
+
+        assert ("mine", "a copy") == (file.read_text(), part.read_text())
+
+    @pytest.mark.parametrize("take", [backup._take_name, backup._take_name_unlinked], ids=["links", "no links"])
+    def test_on_any_file_system_it_has_its_name_alone(self, file: Path, take: Callable[[Path, Path], None]) -> None:
+        part = file.with_name("part")
+        part.write_text("a copy")
+
+        take(part, file)
+
+        assert ("a copy", 1) == (file.read_text(), file.stat().st_nlink)
+        assert {file.name} == made(file)
+
+    def test_without_links_an_existing_file_stays_too(self, file: Path) -> None:
+        file.write_text("mine")
+
+        with pytest.raises(FileExistsError):
+            backup._take_name_unlinked(file.with_name("part"), file)
+
+        assert "mine" == file.read_text()
 
     def test_an_existing_file_is_replaced_by_force(self, database: Path, file: Path) -> None:
         file.write_text("mine")

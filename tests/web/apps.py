@@ -57,7 +57,7 @@ def an_admin_app(
     endpoints = Endpoints("https://localhost:12443", "http://localhost:12080", "http://localhost:12090")
     keys = signing_keys(service, sources, words)
     pages = AdminPages(
-        api=AdminApi(an_administration(service, sources, words), endpoints.https),
+        api=AdminApi(an_administration(service, sources, words), endpoints.https, development=True),
         signing_keys=SigningKeyApi(keys),
         contract=ContractPages(endpoints.https),
         metrics=MetricsPage(Metrics(new_snapshots(1), 0), lambda: gauges(service, keys, 1, sources.now())),

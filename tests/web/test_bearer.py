@@ -63,7 +63,9 @@ def build(store: Store, sources: Sources, words: SharedWords, clock: FakeClock) 
     ) -> tuple[Router, Service]:
         await fill_store(store, SEALER, "ES256", sources)
         bearer = BearerVerifier([(trusted, keys or Keys())], lambda: (clock.now, clients_now or clock.now))
-        service = await open_service(store, SEALER, "ES256", OURS, sources, words, bearer=bearer, **door)
+        service = await open_service(
+            store, SEALER, "ES256", OURS, sources, words, bearer=bearer, **{"development": True, **door}
+        )
         return build_public_app(service, sources), service
 
     return built

@@ -42,7 +42,7 @@ class Running:
         self.store = SqliteStore(folder / "mintmark.db")
         sources = counted_sources(FakeClock())
         await fill_store(self.store, SEALER, "ES256", sources)
-        service = await open_service(self.store, SEALER, "ES256", ISSUER, sources, SharedWords())
+        service = await open_service(self.store, SEALER, "ES256", ISSUER, sources, SharedWords(), development=True)
         self.app = build_public_app(service, sources, cors=Cors(any=True))
 
     def call(self, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes) -> Reply:

@@ -77,7 +77,9 @@ async def service(store: Store, sources: Sources, words: SharedWords, clock: Fak
     await fill_store(store, SEALER, "ES256", sources)
     teams = BearerVerifier([(TeamsIssuer(ISSUER, scopes=SCOPES), keys)], lambda: (clock.now,))
     bearer = BearerVerifier([(TrustedIssuer(ISSUER), keys)], lambda: (clock.now,))
-    return await open_service(store, SEALER, "ES256", OURS, sources, words, bearer=bearer, teams=teams)
+    return await open_service(
+        store, SEALER, "ES256", OURS, sources, words, bearer=bearer, teams=teams, development=True
+    )
 
 
 @pytest.fixture

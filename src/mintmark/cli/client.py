@@ -1,6 +1,7 @@
 """Finds a running server and asks its admin listener: the command line never opens the store."""
 
 import os
+import stat
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -117,14 +118,25 @@ def find_server(admin_endpoint: str | None, data: str | None, admin_key_file: st
         MintmarkError: the file of the admin key has none.
     """
     endpoint = admin_endpoint or (None if data else os.environ.get(ENDPOINT_VARIABLE))
+    may_have_key = True
     if not endpoint:
-        folder = data or os.environ.get(DATA_VARIABLE) or DEFAULT_DATA
+        named = data or os.environ.get(DATA_VARIABLE)
+        file = Path(named or DEFAULT_DATA, SERVER_FILE)
         try:
-            record = msgspec.json.decode(Path(folder, SERVER_FILE).read_bytes(), type=dict[str, str | int])
+            # A folder that merely lies here may be anybody's, and name whatever address.
+            may_have_key = bool(named) or _is_own(file)
+            record = msgspec.json.decode(file.read_bytes(), type=dict[str, str | int])
             endpoint = str(record[ENDPOINT_VARIABLE])
         except (OSError, msgspec.MsgspecError, KeyError) as error:
             raise ServerNotFound from error
-    return AdminClient(endpoint, _admin_key(admin_key_file))
+    return AdminClient(endpoint, _admin_key(admin_key_file) if may_have_key else "")
+
+
+def _is_own(file: Path) -> bool:
+    """Whether file and folder belong to this user, and nobody else can write there."""
+    found = [file.stat(), file.parent.stat()]
+    others = stat.S_IWGRP | stat.S_IWOTH
+    return all(each.st_uid == os.geteuid() and not each.st_mode & others for each in found)
 
 
 def _admin_key(file: str | None) -> str:

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import click
 
-from mintmark.cli.client import find_server, server_options
+from mintmark.cli.client import AdminClient, find_server, server_options
 from mintmark.cli.output import print_json, print_rows, print_table
 from mintmark.errors import ResourceNotFound
 
@@ -79,7 +79,7 @@ def access_key() -> None:
 
 
 _of_resource = click.option(
-    "--resource", metavar="RESOURCE", default="development", show_default=True, help="Id or name."
+    "--resource", metavar="RESOURCE", default="", help="Id or name. [default: the oldest resource]"
 )
 
 
@@ -88,7 +88,8 @@ _of_resource = click.option(
 @server_options
 def list_keys(resource: str, as_json: bool, **server: Any) -> None:
     """List both access keys with their connection strings."""
-    found = find_server(**server).require("GET", f"{_path(resource)}/access-keys")
+    client = find_server(**server)
+    found = client.require("GET", f"{_path(resource or _oldest(client))}/access-keys")
     if as_json:
         print_json(found)
     else:
@@ -107,11 +108,20 @@ def regenerate(slot: str, resource: str, as_json: bool, **server: Any) -> None:
 
     Switch your programs to the other key first.
     """
-    key = find_server(**server).require("POST", f"{_path(resource)}/access-keys/{slot}/:regenerate")
+    client = find_server(**server)
+    key = client.require("POST", f"{_path(resource or _oldest(client))}/access-keys/{slot}/:regenerate")
     if as_json:
         print_json(key)
     else:
         _print_key(key)
+
+
+def _oldest(client: AdminClient) -> str:
+    resources = client.require("GET", "/_mintmark/resources")["resources"]
+    if not resources:
+        raise ResourceNotFound("There is no resource.")
+    oldest: str = resources[0]["id"]
+    return oldest
 
 
 def _path(resource: str) -> str:

@@ -70,7 +70,11 @@ def serve(**flags: Any) -> None:
             notify(READY, os.environ)
             log.info("Mintmark %s is ready: %s", __version__, _listeners(server, admin))
             if not is_loopback(server.settings.admin_host):
-                log.warning("The admin listener is plain HTTP on %s: keep it on a network of your own.", admin)
+                host = server.settings.admin_host
+                log.warning("The admin listener is plain HTTP on %s: keep it on a network of your own.", host)
+            for issuer in (*server.settings.bearer, *server.settings.teams):
+                if not issuer.roles and not issuer.scopes:
+                    log.warning("Every token of %s is accepted: no role and no scope is asked for.", issuer.issuer)
 
         server.supervisor().run(say_ready, server.read_again, lambda: notify(STOPPING, os.environ))
 

@@ -43,6 +43,7 @@ def prepare_development_server(settings: Settings, folder: DataFolder) -> Server
     """
     words = SharedWords()
     real = system()
+    sealer = Sealer(folder.key_encryption_key(real.random))  # First of all: of data of `serve` nothing is touched.
     clock = DevelopmentClock(words, real.now)
     sources = Sources(now=clock, random=real.random)
     sockets = Sockets(
@@ -62,7 +63,6 @@ def prepare_development_server(settings: Settings, folder: DataFolder) -> Server
         added=_trusted_already(os.environ, "NODE_EXTRA_CA_CERTS"),
     )
     tls = make_tls_files(folder.certificates, _user_folder(), names, sources.now(), own_roots)
-    sealer = Sealer(folder.key_encryption_key(sources.random))
     access_key = asyncio.run(_fill(folder, sealer, settings, sources))
     issuer = DevelopmentIssuer(endpoints.https, endpoints.http, sources)
     return Server(
@@ -101,6 +101,8 @@ async def _fill(folder: DataFolder, sealer: Sealer, settings: Settings, sources:
     """Answers the primary access key of the development resource: the published one until it is regenerated."""
     store = SqliteStore(folder.database)
     try:
+        await store.migrate(sources.now())
+        await _open_all(store, sealer, settings.signing_algorithm)
         await fill_store(store, sealer, settings.signing_algorithm, sources)
         directory = await DirectoryLoader(store, sealer, settings.signing_algorithm).load(0)
         keys = directory.keys.get(DEVELOPMENT_RESOURCE.id)
@@ -116,6 +118,12 @@ async def _fill(folder: DataFolder, sealer: Sealer, settings: Settings, sources:
         ) from error
     finally:
         await store.close()
+
+
+async def _open_all(store: Store, sealer: Sealer, algorithm: SigningAlgorithm) -> None:
+    """Opens every secret before anything is added to data that may be somebody else's."""
+    if await store.signing_keys():
+        await DirectoryLoader(store, sealer, algorithm).load(0)
 
 
 async def fill_store(store: Store, sealer: Sealer, algorithm: SigningAlgorithm, sources: Sources) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import os
 import resource
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from mintmark.admin_keys import AdminKeys
 from mintmark.compose import DAY, Production, Server, Sockets
 from mintmark.data_folder import DataFolder, require_private
 from mintmark.development import DEVELOPMENT_KEYS, DEVELOPMENT_RESOURCE
-from mintmark.directory import DirectoryLoader
+from mintmark.directory import open_access_key
 from mintmark.errors import StartRefused, StoreUnavailable
 from mintmark.jose import Sealer
+from mintmark.keyring import Keyring
 from mintmark.limits import parse_limits, shared_cells
 from mintmark.metrics import new_snapshots
 from mintmark.settings import Settings
@@ -33,6 +35,7 @@ def prepare_production_server(settings: Settings, folder: DataFolder) -> Server:
         StartRefused: something must be changed first; the message says what.
     """
     require_private(folder.path)
+    os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core dump would have every key in it.
     secrets = read_secrets(settings)
     words, sources = SharedWords(), system()
@@ -68,9 +71,9 @@ async def _check_and_fill(folder: DataFolder, sealer: Sealer, settings: Settings
         _check_clock(await store.newest_record_at(), sources.now())
         if any(each.id == DEVELOPMENT_RESOURCE.id for each in await store.resources()):
             raise _development_data()  # Before anything of it is opened: its key-encryption key is another one.
+        await _refuse_published_keys(store, sealer, settings)  # Every secret is opened before anything is added.
         policy = KeyPolicy(settings.signing_algorithm, settings.signing_key_days * DAY)
         await SigningKeys(store, sealer, policy, lambda: None, sources).maintain()
-        await _refuse_published_keys(store, sealer, settings)
     except StoreUnavailable as error:
         raise StartRefused(
             f"The data in {folder.path} cannot be read or written: {error.reason}.", "Make room, or check its rights."
@@ -90,8 +93,11 @@ def _check_clock(newest: int, now: int) -> None:
 
 async def _refuse_published_keys(store: Store, sealer: Sealer, settings: Settings) -> None:
     """A resource whose key everybody knows belongs to everybody."""
-    directory = await DirectoryLoader(store, sealer, settings.signing_algorithm).load(0)
-    if any(hmac.compare_digest(key.secret, each) for key in directory.every_key for each in DEVELOPMENT_KEYS):
+    access_keys = [open_access_key(stored, sealer) for stored in await store.access_keys()]
+    signing_keys = await store.signing_keys()
+    if signing_keys:
+        Keyring(signing_keys, settings.signing_algorithm, sealer)
+    if any(hmac.compare_digest(key.secret, each) for key in access_keys for each in DEVELOPMENT_KEYS):
         raise _development_data()
 
 

@@ -115,9 +115,19 @@ class Connections:
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
         self._to_close.clear()
-        for connection in tuple(self._open):
+        try:
+            for connection in tuple(self._open):
+                self._look(connection, now)
+        finally:  # Without the timer nothing would have a bound any more.
+            self._timer = loop.call_later(self._interval, self._sweep, loop) if self._open else None
+
+    def _look(self, connection: Connection, now: float) -> None:
+        try:
             connection.look(now)
-        self._timer = loop.call_later(self._interval, self._sweep, loop) if self._open else None
+        except BaseException:  # It shall not keep the next sweep too from those that came after it.
+            self.discard(connection)
+            connection.transport.abort()
+            raise
 
     def _make_room(self, now: float) -> bool:
         """Closes the connection that is idle for longest, or else the one that has been sending a header for longest.

@@ -32,6 +32,30 @@ _NO_HOST = b"?"  # which no request can name
 _HEADER, _BODY, _ANSWERING, _IDLE = Phase.HEADER, Phase.BODY, Phase.ANSWERING, Phase.IDLE
 
 
+class Strangers:
+    """Counts connections that speak no HTTP, and says so once a second at most: anybody can make any number of them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._has_spoken = False  # within the last second
+
+    def note(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Takes note of one."""
+        self._count += 1
+        if not self._has_spoken:
+            self._speak(loop)
+
+    def _speak(self, loop: asyncio.AbstractEventLoop) -> None:
+        count, self._count = self._count, 0
+        self._has_spoken = count > 0
+        if count:
+            _log.warning(
+                "What arrived is no HTTP/1.1 (a TLS client on the plain port, perhaps); answered 400. Connections: %d.",
+                count,
+            )
+            loop.call_later(1, self._speak, loop)
+
+
 class _Flow(FlowControl):
     """Reads nothing while a request waits for its turn: an application that asks for a body does not change that."""
 
@@ -52,8 +76,11 @@ class Protocol(HttpToolsProtocol):
         since: when that phase began, in seconds of the loop's clock.
     """
 
-    def __init__(self, config: uvicorn.Config, server_state: ServerState, connections: Connections) -> None:
+    def __init__(
+        self, config: uvicorn.Config, server_state: ServerState, connections: Connections, strangers: Strangers
+    ) -> None:
         super().__init__(config, server_state, {})
+        self._strangers = strangers
         self.phase = Phase.FRESH
         self.since = self.loop.time()
         self._connections = connections
@@ -261,7 +288,7 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if refusal is NO_HTTP:
-            _log.warning("What arrived is no HTTP/1.1 (a TLS client on the plain port, perhaps); answered 400.")
+            self._strangers.note(self.loop)
         body = envelope(refusal.code, refusal.message)
         retry = b"" if refusal.retry_after is None else b"retry-after: %d\r\n" % refusal.retry_after
         headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)

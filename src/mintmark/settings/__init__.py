@@ -18,7 +18,7 @@ Workers = Annotated[int, Meta(ge=1, le=64)]
 Days = Annotated[int, Meta(ge=1, le=3650)]
 Connections = Annotated[int, Meta(ge=512, le=1_000_000)]
 # Without the characters that a claim must not have: clients read it with plain base64 (contract section 4).
-Issuer = Annotated[str, Meta(pattern=r"^(?:https?://[!-;=@-}]*[!-.0-;=@-}])?\Z")]
+Issuer = Annotated[str, Meta(pattern=r"^(?:https?://[!-;=A-}]*[!-.0-;=A-}])?\Z")]
 LogFormat = Literal["text", "json"]
 
 
@@ -102,7 +102,7 @@ ABOUT: Mapping[str, About] = {
     "workers": About("Processes that serve; they share the data.", "a number from 1 to 64", "N", "--workers"),
     "issuer": About(
         "The iss of tokens. To be given in serve: the public address of the service.",
-        "an address that begins with https:// or http://, without '?', '<', '>' or '~' and no slash at its end",
+        "an address that begins with https:// or http://, without '?', '<', '>', '~' or '@' and no slash at its end",
         "URL", "--issuer", default="the HTTPS address",
     ),
     "signing_algorithm": About("What new tokens are signed with.", "ES256 or RS256", "ALG", "--signing-algorithm"),

@@ -44,7 +44,10 @@ def check_files(settings: Settings) -> list[str]:
     """What is wrong with the files that settings of `mintmark serve` name, and with the addresses in it."""
     complaints = []
     try:
-        read_secrets(settings, missing_is_bad=False)
+        secrets = read_secrets(settings, missing_is_bad=False)
+        sealing = [base64.b64encode(key) for key in secrets.key_encryption_keys]
+        if any(key in sealing for key in secrets.admin_keys):
+            complaints.append("An admin key is a key-encryption key too: the one is sent, the other must never be.")
     except StartRefused as refused:
         complaints += refused.message.splitlines()
     if settings.tls_certificate and settings.tls_key:
@@ -62,21 +65,30 @@ def check_files(settings: Settings) -> list[str]:
 
 
 def load_certificate(context: ssl.SSLContext, certificate: Path, private_key: Path) -> None:
-    """Has connections made from now on use the certificate that stands in these files.
+    """Has connections made from now on use the certificate that stands in these files, and nothing of any before.
+
+    A context keeps one certificate for each type of key (SSL_CTX_use_certificate(3)), and would go on showing the old
+    one to clients that prefer its type. So `context` holds none: it hands each connection to one made afresh here, when
+    it has been told the name that the client asks for. OpenSSL tells that too when a client names none.
 
     Raises:
         StartRefused: a file cannot be read, or the two do not fit each other; the context is then as it was.
     """
+    fresh = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     # An encrypted key would ask for its password at the terminal.
     password = lambda: ""  # noqa: E731
     try:
-        for each in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):  # Tried out on one that nobody uses.
-            each.load_cert_chain(certificate, private_key, password)
+        fresh.load_cert_chain(certificate, private_key, password)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise StartRefused(
             f"The certificate {certificate} with the key {private_key} cannot be used: {reason}."
         ) from error
+
+    def use_fresh(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = fresh
+
+    context.sni_callback = use_fresh
 
 
 def open_certificate(certificate: Path, private_key: Path) -> ssl.SSLContext:

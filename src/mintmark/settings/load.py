@@ -66,6 +66,7 @@ def examine(
             values[name] = _convert(name, value)
         except ValueError as error:  # msgspec's errors are ValueErrors
             complaints.append(_complaint(name, origin, value, error))
+            origins[name] = f"bad: {origin}"
             bad.add(name)
     settings = _with_ports(door, values, origins)
     for needed, is_wrong, text in _rules(door, settings, origins):
@@ -195,7 +196,7 @@ def _serve_rules(settings: Settings, origins: Mapping[str, str]) -> list[Rule]:
             {"key_encryption_key", "key_encryption_key_file"},
             bool(settings.key_encryption_key) == bool(settings.key_encryption_key_file),
             (
-                f"A key-encryption key must be given, in one way: --key-encryption-key-file or "
+                f"A key-encryption key must be given, and in one way only: --key-encryption-key-file or "
                 f"{PREFIX}KEY_ENCRYPTION_KEY. Make one with: openssl rand -base64 32"
             ),
         ),
@@ -203,7 +204,7 @@ def _serve_rules(settings: Settings, origins: Mapping[str, str]) -> list[Rule]:
             {"admin_key", "admin_key_file"},
             bool(settings.admin_key) == bool(settings.admin_key_file),
             (
-                f"An admin key must be given, in one way: --admin-key-file or {PREFIX}ADMIN_KEY. "
+                f"An admin key must be given, and in one way only: --admin-key-file or {PREFIX}ADMIN_KEY. "
                 f"Make one with: openssl rand -base64 32"
             ),
         ),

@@ -5,11 +5,12 @@ A backup is the database with two numbers in its header that SQLite leaves to ap
 the CRC-32 of all other bytes. SQLite's own check looks at the structure only and does not see a changed value.
 """
 
+import fcntl
 import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,6 +32,7 @@ STEP_BYTES = 4  # so that hundreds of thousands of steps fit into what JSON can 
 
 _MAGIC, _HEADER_BYTES = b"SQLite format 3\0", 100
 _CHECKSUM, _APPLICATION_ID = slice(60, 64), slice(68, 72)
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: its fsync stops at the drive's cache (fsync(2)).
 
 _RESOURCES = "select count(*) from resource"
 _LIVING = """
@@ -90,8 +92,8 @@ def back_up(database: Path, file: Path, sources: Sources, progress: Progress, *,
                 raise StartRefused(f"The copy of {database} is not complete.", "Try again.")
             contents = _contents(copy, part)
         _write_checksum(part)
-        _refuse_target(database, file, force=force)  # It may have come meanwhile.
-        _put_in_place(part, file)
+        _refuse_target(database, file, force=force)  # Again: what is there by now may be a link.
+        _put_in_place(part, file, force=force)
     return contents
 
 
@@ -101,6 +103,8 @@ def check_file(file: Path) -> None:
     Raises:
         StartRefused: it cannot be read, or is no backup.
     """
+    if file.exists() and not file.is_file():
+        raise StartRefused(f"{file} is not a plain file.", "Name a file that mintmark backup made.")
     try:
         with file.open("rb") as opened:
             header = opened.read(_HEADER_BYTES)
@@ -167,7 +171,7 @@ def _refuse_source(database: Path) -> None:
 def _refuse_target(database: Path, file: Path, *, force: bool) -> None:
     if file.parent.resolve() == database.parent.resolve():
         raise StartRefused(f"{file} is in the data folder.", "Keep backups elsewhere, best on another machine.")
-    if file.is_symlink() or (file.exists() and not file.is_file()):
+    if file.name == "-" or file.is_symlink() or (file.exists() and not file.is_file()):
         raise StartRefused(f"{file} is not a plain file.", "Choose another name.")
     if file.exists() and not force:
         raise StartRefused(f"{file} exists already.", "Choose another name, or replace it with --force.")
@@ -283,15 +287,47 @@ def _contents(connection: apsw.Connection, file: Path) -> Contents:
     return Contents(file.stat().st_size, identities, resources, newest_at, [str(key) for (key,) in keys])
 
 
-def _put_in_place(part: Path, target: Path) -> None:
+def _put_in_place(part: Path, target: Path, *, force: bool = False) -> None:
     _sync(part)  # What a name leads to is on disk before the name is.
-    part.replace(target)
+    if force:
+        part.replace(target)
+    else:
+        _take_name(part, target)
     _sync(target.parent)
+
+
+def _take_name(part: Path, target: Path) -> None:
+    """Renames a file unless there is one of the new name, however late that came: a rename would replace it."""
+    try:
+        try:
+            os.link(part, target)
+        except FileExistsError:
+            raise
+        except OSError:  # A file system without hard links, such as exFAT.
+            _take_name_unlinked(part, target)
+        else:
+            part.unlink()
+    except FileExistsError as error:
+        raise StartRefused(f"{target} exists already.", "It came meanwhile: see what it is, and try again.") from error
+
+
+def _take_name_unlinked(part: Path, target: Path) -> None:
+    """The same, by an empty file that stays if the process is killed just then."""
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        part.replace(target)
+    except BaseException:
+        target.unlink()
+        raise
 
 
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if _FULL_SYNC is not None:
+            with suppress(OSError):  # Some file systems do not have it.
+                fcntl.fcntl(descriptor, _FULL_SYNC)
+                return
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -44,9 +44,11 @@ class NewResource(Struct, frozen=True, rename="camel", forbid_unknown_fields=Tru
 class AdminApi:
     """Handlers over the two services; `endpoint` is the public HTTPS address, for connection strings."""
 
-    def __init__(self, administration: Administration, endpoint: str) -> None:
+    def __init__(self, administration: Administration, endpoint: str, *, development: bool) -> None:
+        """Without `development` nobody makes the development resource, whose keys are published."""
         self._administration = administration
         self._endpoint = endpoint
+        self._development = development
 
     async def create_identity(self, service: Service, call: Call) -> Answer:
         """`POST /_mintmark/identities?resource=`: as Create, by no access key."""
@@ -101,7 +103,10 @@ class AdminApi:
     async def add_resource(self, _service: Service, call: Call) -> Answer:
         """`POST /_mintmark/resources`: a new one, with its access keys."""
         asked = read_typed(await call.body(), _content_type(call), NewResource)
-        if asked.name == DEVELOPMENT_RESOURCE.name and asked.id != DEVELOPMENT_RESOURCE.id:
+        is_its_name, is_its_id = asked.name == DEVELOPMENT_RESOURCE.name, asked.id == DEVELOPMENT_RESOURCE.id
+        if is_its_id and not self._development:
+            raise InvalidRequest(f"id {asked.id} belongs to the development resource.", "id")
+        if is_its_name and not is_its_id and self._development:
             raise InvalidRequest(f"name {asked.name} belongs to the development resource.", "name")
         resource, keys = await self._administration.add_resource(asked.name, asked.region, asked.hosts, asked.id)
         shown = {**_resource(resource), "accessKeys": [self._access_key(each, resource) for each in keys]}

@@ -96,18 +96,25 @@ def client_address(call: Call, proxies: Networks) -> str:
     client = call.client
     while hops and _is_in(client, proxies):
         client = hops.pop()
-    try:
-        return str(ipaddress.ip_address(client))
-    except ValueError:
-        return ""
+    address = _address(client)
+    return "" if address is None else str(address)
 
 
-def _is_in(address: str, networks: Networks) -> bool:
+def _is_in(text: str, networks: Networks) -> bool:
+    address = _address(text)
+    return address is not None and any(address in network for network in networks)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address, read; None for anything else.
+
+    Where one socket listens for both, the system writes IPv4 addresses as IPv6 ones (RFC 4291, section 2.5.5.2).
+    """
     try:
-        found = ipaddress.ip_address(address)
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return any(found in network for network in networks)
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _identity_id(call: Call) -> str:
