@@ -34,7 +34,7 @@ def import_map() -> dict[str, str]:
         about = json.loads((package / "package.json").read_bytes())
         entries = about.get("exports", {".": f"./{about.get('module', about.get('main'))}"})
         name = package.relative_to(NODE_MODULES).as_posix()
-        for subpath, entry in entries.items():
+        for subpath, entry in ({".": entries} if isinstance(entries, str) else entries).items():
             target = _for_browsers(entry)
             if subpath.startswith(".") and target is not None:
                 imports[name + subpath.removeprefix(".")] = f"{MODULES}{name}/{target.removeprefix('./')}"

@@ -194,6 +194,7 @@ def test_retry_after_is_waited_for(sdk: Sdk, resource: Resource) -> None:
     assert time.monotonic() - started >= 1
 
 
+@pytest.mark.long
 @ONE_OF_EACH
 def test_as_it_comes_an_sdk_outlives_two_failures(sdk: Sdk, resource: Resource) -> None:
     with resource.failing("create", status=503, count=2) as arrived:

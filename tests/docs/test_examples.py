@@ -11,7 +11,17 @@ from running import RunningServer
 LEAST_REASON = 10  # characters
 
 
-@pytest.mark.parametrize("page", SHARING, ids=lambda page: str(page.relative_to(ROOT)))
+def starts_servers(page: Path) -> bool:
+    return "mintmark serve --" in page.read_text()
+
+
+PAGES = [
+    pytest.param(page, id=str(page.relative_to(ROOT)), marks=[pytest.mark.long] if starts_servers(page) else [])
+    for page in SHARING
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_examples_of_a_page_do_what_it_says(page: Path, server: RunningServer, tmp_path: Path) -> None:
     follow(page, tmp_path, server.environ)
 

@@ -83,6 +83,7 @@ def complaints(stream: Iterator[events.EngineEvent]) -> Iterator[str]:
                     yield f"{event.recorder.cases[case_id].value.as_curl_command()}\n{failed}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", VERSIONS)
 def test_no_input_gives_a_5xx_or_an_error_outside_the_envelope(
     server: RunningServer, version: str, identities: list[str], record_property: Callable[[str, object], None]

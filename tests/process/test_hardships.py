@@ -84,6 +84,7 @@ def test_data_removed_under_a_running_server_is_not_acknowledged_into(tmp_path: 
         assert "was removed or replaced" in log.read_text()
 
 
+@pytest.mark.long
 def test_a_worker_that_cannot_start_does_not_stop_the_others_and_is_tried_again(tmp_path: Path) -> None:
     log, tls = tmp_path / "log", tmp_path / "data" / "tls"
     with running_server("--data", str(tmp_path / "data"), "--workers", "2", stderr=log) as started:
