@@ -36,12 +36,13 @@ settings-page: dev-env  ## write the tables of docs/reference/settings.md anew, 
 	PYTHONPATH=tests .venv/bin/python -m meta.settings_page
 
 test-all: check test  ## check, test, the long races, a real browser, a full disk and nginx: what CI runs
-	MINTMARK_RACE_ROUNDS=10000 $(pytest) --numprocesses auto --dist loadfile \
+	MINTMARK_RACE_ROUNDS=10000 $(pytest) --numprocesses auto --dist loadfile -m "long or not long" \
 		tests/service/test_races.py tests/process/test_races.py
 	MINTMARK_POWER_CUT_SHARES=0.1,0.5,0.9 $(pytest) --numprocesses auto -m "long or not long" tests/store/test_power_cut.py
-	MINTMARK_KILL_ROUNDS=20 $(pytest) tests/store/test_kill.py
+	MINTMARK_KILL_ROUNDS=20 $(pytest) -m "long or not long" tests/store/test_kill.py
 	MINTMARK_SCHEMATHESIS_EXAMPLES=100 $(pytest) --numprocesses auto -m "long or not long" tests/openapi/test_schemathesis.py
-	$(pytest) --numprocesses auto -m long --ignore tests/openapi --ignore tests/store/test_power_cut.py
+	$(pytest) --numprocesses auto -m long --ignore tests/openapi \
+		--ignore tests/store/test_power_cut.py --ignore tests/store/test_kill.py --ignore tests/process/test_races.py
 	$(pytest) -m "browser or root or proxy"
 
 lock: run-env  ## pin the dependencies of pyproject.toml in requirements/; ARGS=--upgrade for the newest

@@ -124,6 +124,7 @@ async def lanes(server: RunningServer) -> AsyncIterator[list[Lane]]:
         ]
 
 
+@pytest.mark.long
 async def test_no_race_over_sockets_leaves_a_wrong_token_nor_does_a_restart(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -181,6 +181,7 @@ def shown(server: Serving, name: str | None, version: ssl.TLSVersion, ciphers: s
         return ssl.DER_cert_to_PEM_cert(connected.getpeercert(binary_form=True) or b"").encode()
 
 
+@pytest.mark.long
 def test_a_certificate_of_another_type_of_key_takes_the_place_of_the_one_before(server: Serving) -> None:
     clients = list(itertools.product([None, "localhost"], [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]))
     for write in (server.files.write_certificate, partial(write_rsa_certificate, server)) * 2:

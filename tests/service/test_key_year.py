@@ -252,6 +252,7 @@ def test_for_a_year_or_200_steps_every_token_that_lives_can_be_verified(seed: in
     assert len(world.signed_with) > 4
 
 
+@pytest.mark.long
 def test_so_it_is_when_the_algorithm_changes_and_changes_back() -> None:
     chance = random.Random(4)
     change = [Step(HOUR, None, "change algorithm"), *(Step(wait, 0, "maintain") for wait in range(0, DAY, 6 * HOUR))]

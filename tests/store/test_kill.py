@@ -95,6 +95,7 @@ async def kill_worker_then_all(server: RunningServer) -> None:
 KILLS = (kill_parent, kill_worker_then_all, kill_all)
 
 
+@pytest.mark.long
 async def test_every_acknowledged_identity_is_there_after_kill_upon_kill(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
