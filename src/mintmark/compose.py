@@ -3,7 +3,8 @@
 import logging
 import ssl
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from socket import socket
 from time import monotonic
@@ -16,7 +17,7 @@ from mintmark.bearer import TrustedIssuer
 from mintmark.data_folder import DataFolder
 from mintmark.development import Endpoints
 from mintmark.development_clock import DevelopmentClock
-from mintmark.development_issuer import APPLICATION, TEAMS_SCOPES, DevelopmentIssuer
+from mintmark.development_issuer import APPLICATION, DevelopmentIssuer
 from mintmark.directory import DirectoryLoader
 from mintmark.errors import StartRefused
 from mintmark.faults import Faults
@@ -169,46 +170,48 @@ class Server(Struct, frozen=True, kw_only=True):
                 log.close()
 
         listeners = self._public_listeners(service, number, logs)
-        running = Running(listeners, close, reload=self._reload, background=[metrics.keep_publishing])
-        if number != 0:
-            return running
-        policy = KeyPolicy(self.settings.signing_algorithm, self.settings.signing_key_days * DAY)
-        keys = SigningKeys(store, self.sealer, policy, self._announce, self.sources)
-        admin = self._admin_app(service, keys, metrics, logs[1:])
+        sweep: Callable[[], Awaitable[None]] | None = None
+        if number == 0:
+            keys = SigningKeys(store, self.sealer, key_policy(self.settings), self._announce, self.sources)
+            admin = self._admin_app(service, keys, metrics, logs[1:])
+            listeners.append(Listener(self.sockets.admin, admin))
 
-        async def sweep() -> None:
-            await keys.maintain()
-            await service.forget_changes()
+            async def maintain() -> None:
+                await keys.maintain()
+                await service.forget_changes()
 
-        # What this worker's predecessor changed but could not announce, because it died, is announced now.
-        self._announce()
-        return Running(
-            [*listeners, Listener(self.sockets.admin, admin)], close, sweep, self._reload, running.background
-        )
+            sweep = maintain
+            # What this worker's predecessor changed but could not announce, because it died, is announced now.
+            self._announce()
+        reload = partial(self._reload, self.door) if isinstance(self.door, Production) else None
+        return Running(listeners, close, sweep, reload, [metrics.keep_publishing])
 
     async def _service(self, store: Store) -> Service:
-        count = len(self.settings.bearer)
-        trusted = trust([*self.settings.bearer, *self.settings.teams], monotonic)  # An issuer of both has one key set.
-        bearer, teams = trusted[:count], trusted[count:]
-        if not isinstance(self.door, Development):
-            return await open_service(
-                store, self.sealer, self.settings.signing_algorithm, self.issuer, self.sources, self.words,
-                bearer=BearerVerifier(bearer, lambda: (self.sources.now(),)) if bearer else None,
-                teams=BearerVerifier(teams, lambda: (self.sources.now(),)) if teams else None,
-                development=False,
-            )  # fmt: skip
-        clients_now, own = system().now, self.door.issuer
+        settings, door, clocks = self.settings, self.door, [self.sources.now]
+        trusted = trust([*settings.bearer, *settings.teams], monotonic)  # An issuer of both has one key set.
+        bearer, teams = trusted[: len(settings.bearer)], trusted[len(settings.bearer) :]
+        clients_now = None
+        if isinstance(door, Development):
+            clients_now = system().now
+            clocks.append(clients_now)
+            bearer.append((TrustedIssuer(door.issuer.address, roles=(APPLICATION.role,)), door.issuer))
+            teams.append((TeamsIssuer(door.issuer.address), door.issuer))
 
         def nows() -> Sequence[int]:
-            return self.sources.now(), clients_now()
+            return [clock() for clock in clocks]
 
         return await open_service(
-            store, self.sealer, self.settings.signing_algorithm, self.issuer, self.sources, self.words,
-            bearer=BearerVerifier([*bearer, (TrustedIssuer(own.address, roles=(APPLICATION.role,)), own)], nows),
-            teams=BearerVerifier([*teams, (TeamsIssuer(own.address, scopes=TEAMS_SCOPES), own)], nows),
-            development=True,
+            store,
+            self.sealer,
+            settings.signing_algorithm,
+            self.issuer,
+            self.sources,
+            self.words,
+            bearer=BearerVerifier(bearer, nows) if bearer else None,
+            teams=BearerVerifier(teams, nows) if teams else None,
+            development=isinstance(door, Development),
             clients_now=clients_now,
-        )  # fmt: skip
+        )
 
     def _request_log(self) -> TerminalLog | ProductionLog | None:
         if self.settings.quiet:
@@ -259,20 +262,23 @@ class Server(Struct, frozen=True, kw_only=True):
         )
         return build_admin_app(service, self.sources, pages, guard, logs)
 
-    async def _reload(self) -> None:
+    async def _reload(self, door: Production) -> None:
         """Reads secrets again, on SIGHUP; certificates are the worker's."""
-        if not isinstance(self.door, Production):
-            return
         try:
             secrets = read_secrets(self.settings)
         except StartRefused as refused:
             _log.error("The secrets stay as they were: %s", refused.message)
             return
-        self._take(secrets, self.door)
+        self._take(secrets, door)
         _log.info("The keys were read again.")
 
     def _announce(self) -> None:
         self.words[REVISION] += 1
+
+
+def key_policy(settings: Settings) -> KeyPolicy:
+    """How signing keys live under these settings."""
+    return KeyPolicy(settings.signing_algorithm, settings.signing_key_days * DAY)
 
 
 async def open_service(

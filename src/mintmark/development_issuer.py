@@ -15,7 +15,7 @@ from mintmark.errors import MintmarkError
 from mintmark.jose import b64url, generate_private_key, load_signer, public_jwk
 from mintmark.model import SUFFIX_EPOCH, Secret, SigningAlgorithm
 from mintmark.sources import Sources
-from mintmark.teams import TEAMS_AUDIENCES
+from mintmark.teams import TEAMS_AUDIENCES, TEAMS_PERMISSIONS
 
 # By this name clients take a host for what it says it is: MSAL for Python asks no cloud about it or its users
 # (`is_adfs` in its authority.py), azure-identity spares MSAL for Node the question (`getKnownAuthorities`).
@@ -30,7 +30,6 @@ OPENID_SCOPES = frozenset({"openid", "profile", "email", "offline_access"})
 # SDKs ask for `https://communication.azure.com//.default`, whose audience ends in a slash (contract section 3.6).
 AUDIENCE = "https://communication.azure.com/"
 TEAMS_AUDIENCE = TEAMS_AUDIENCES[0]
-TEAMS_SCOPES = ("Teams.ManageCalls", "Teams.ManageChats")
 
 
 class Application(Struct, frozen=True):
@@ -192,7 +191,7 @@ class DevelopmentIssuer:
         """What azure-identity, and the tests of the official SDKs, read from the environment."""
         user = TEAMS_USERS[0]
         # It expired at the earliest time that the development clock can be set to, so that it never lives.
-        expired = self._user_token(user, TEAMS_SCOPES, SUFFIX_EPOCH // 1000 - LIFETIME)
+        expired = self._user_token(user, TEAMS_PERMISSIONS, SUFFIX_EPOCH // 1000 - LIFETIME)
         return {
             "IDENTITY_ENDPOINT": f"{self._http}{IDENTITY_PATH}",
             "IDENTITY_HEADER": IDENTITY_HEADER.decode(),
@@ -293,8 +292,8 @@ def _sign_in(username: str, password: str) -> TeamsUser:
 def _teams_scopes(asked: Sequence[str]) -> Sequence[str]:
     """The short names of the scopes asked for, each once."""
     if list(asked) == [TEAMS_AUDIENCE + DEFAULT]:
-        return TEAMS_SCOPES
-    full = [f"{TEAMS_AUDIENCE}/{scope}" for scope in TEAMS_SCOPES]
+        return TEAMS_PERMISSIONS
+    full = [f"{TEAMS_AUDIENCE}/{scope}" for scope in TEAMS_PERMISSIONS]
     if not asked or not set(asked) <= set(full):
         raise TokenRefused("invalid_scope", f"The scope has one or both of: {', '.join(full)}.")
     return [scope.rpartition("/")[2] for scope in dict.fromkeys(asked)]

@@ -3,7 +3,6 @@
 Texts and order are those recorded of ACS (contract section 5.2).
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,14 +10,13 @@ from msgspec import Struct
 
 from mintmark.bearer import TrustedIssuer
 from mintmark.errors import InvalidRequest
+from mintmark.model import GUID
 
 # What MSAL is asked for: learn.microsoft.com, "Set up and obtain access tokens for Teams users".
 TEAMS_AUDIENCES = ("https://auth.msft.communication.azure.com", "https://auth.msft.communication.azure.com/")
 
 # A token of an application has none of them (learn.microsoft.com, the same page): only a user's is exchanged.
 TEAMS_PERMISSIONS = ("Teams.ManageCalls", "Teams.ManageChats")
-
-_GUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 class TeamsIssuer(TrustedIssuer, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +50,7 @@ def check_exchange(asked: TeamsExchange, claims: Mapping[str, Any]) -> None:
         if not value:
             raise InvalidRequest(f"{name}: The {name} field is required.", name)
     for value, name, target in ((asked.app_id, "AppId", "appId"), (asked.user_id, "UserId", "userId")):
-        if not _GUID.fullmatch(value):
+        if not GUID.fullmatch(value.lower()):
             raise InvalidRequest(f"Provided {name} has invalid format.", target)
     if asked.app_id.lower() != str(claims.get("appid", claims.get("azp"))).lower():
         raise InvalidRequest("AAD application is not the expected one.", "appId")

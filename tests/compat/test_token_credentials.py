@@ -29,10 +29,11 @@ from compat.outcomes import Outcomes
 from compat.python_sdk import NAMES, _Record, _Waiting
 from compat.support_matrix import Recorder
 from compat.test_node_sdk import NAME as NODE_NAME
-from mintmark.development_issuer import APPLICATION, TEAMS_AUDIENCE, TEAMS_SCOPES, TEAMS_USERS
+from mintmark.development_issuer import APPLICATION, TEAMS_AUDIENCE, TEAMS_USERS
+from mintmark.teams import TEAMS_PERMISSIONS
 from running import RunningServer
 
-SCOPES = [f"{TEAMS_AUDIENCE}/{scope}" for scope in TEAMS_SCOPES]
+SCOPES = [f"{TEAMS_AUDIENCE}/{scope}" for scope in TEAMS_PERMISSIONS]
 SECRET = APPLICATION.secret.decode()
 KINDS: dict[str, dict[str, Any]] = {
     "blocking": {

@@ -15,7 +15,8 @@ from azure.communication.identity import CommunicationIdentityClient, Communicat
 from azure.communication.identity.aio import CommunicationIdentityClient as AsyncCommunicationIdentityClient
 
 from compat.conftest import NODE_FOLDER, NODE_SECONDS, find_node
-from mintmark.development_issuer import TEAMS_AUDIENCE, TEAMS_SCOPES
+from mintmark.development_issuer import TEAMS_AUDIENCE
+from mintmark.teams import TEAMS_PERMISSIONS
 from process.watching import eventually
 from proxy.nginx import Nginx, nginx_before
 from running import RunningServer
@@ -47,7 +48,7 @@ def teams(server: RunningServer) -> Teams:
         acquired: dict[str, Any] = application.acquire_token_by_username_password(
             named["COMMUNICATION_MSAL_USERNAME"],
             named["COMMUNICATION_MSAL_PASSWORD"],
-            [f"{TEAMS_AUDIENCE}/{scope}" for scope in TEAMS_SCOPES],
+            [f"{TEAMS_AUDIENCE}/{scope}" for scope in TEAMS_PERMISSIONS],
         )
     assert "error" not in acquired, acquired
     return Teams(acquired["access_token"], named["COMMUNICATION_M365_APP_ID"], acquired["id_token_claims"]["oid"])
@@ -57,7 +58,7 @@ def teams(server: RunningServer) -> Teams:
 def mintmark(server: RunningServer, tmp_path: Path) -> Iterator[Serving]:
     """One that exchanges the tokens of the development issuer."""
     environ = {
-        "MINTMARK_TEAMS": json.dumps([{"issuer": f"{server.https_endpoint}/adfs", "scopes": TEAMS_SCOPES}]),
+        "MINTMARK_TEAMS": json.dumps([{"issuer": f"{server.https_endpoint}/adfs", "scopes": TEAMS_PERMISSIONS}]),
         "SSL_CERT_FILE": server.variables["SSL_CERT_FILE"],
     }
     with serving(tmp_path, "--workers", "2", environ=environ) as started:

@@ -29,13 +29,13 @@ def work(command: str, source: Path, folder: Path) -> None:
         backup.restore(source, folder / NAME, system(), lambda _done, _of: None)
 
 
-def die_at(line: int) -> None:
-    """Has this process killed when it has come to so many lines of the code under test."""
+def die_at(line: int, file: str) -> None:
+    """Has this process killed when it has come to so many lines of a file of code."""
     seen = 0
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
         nonlocal seen
-        if frame.f_code.co_filename != backup.__file__:
+        if frame.f_code.co_filename != file:
             return None
         seen += event == "line"
         if seen == line:
@@ -52,7 +52,7 @@ def main(command: str, source: str, folder: str) -> None:
         own = Path(folder, str(line))
         own.mkdir()
         if (pid := os.fork()) == 0:
-            die_at(line)
+            die_at(line, backup.__file__)
             work(command, Path(source), own)
             os._exit(3)
         _, status = os.waitpid(pid, 0)

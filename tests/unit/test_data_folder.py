@@ -1,15 +1,12 @@
 import os
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
 from mintmark import data_folder
 from mintmark.data_folder import LOCK_FILE, hold
 from mintmark.errors import StartRefused
+from store.backup_process import die_at
 
 
 @pytest.mark.parametrize("left", [[], [LOCK_FILE]], ids=["after the folder", "after the lock file"])
@@ -31,29 +28,13 @@ def test_whenever_a_start_is_killed_the_next_one_takes_the_folder(tmp_path: Path
     """Before each line of the code in turn."""
     path = tmp_path / "data"
     if (child := os.fork()) == 0:
-        die_at(line)
+        die_at(line, data_folder.__file__)
         with hold(str(path), ephemeral=False):
             os._exit(0)
     os.waitpid(child, 0)
 
     with hold(str(path), ephemeral=False) as folder:
         assert {LOCK_FILE, ".gitignore"} == {each.name for each in folder.path.iterdir()}
-
-
-def die_at(line: int) -> None:
-    """Has this process killed when it has come to so many lines of the code under test."""
-    seen = 0
-
-    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
-        nonlocal seen
-        if frame.f_code.co_filename != data_folder.__file__:
-            return None
-        seen += event == "line"
-        if seen == line:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-
-    sys.settrace(trace)
 
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:

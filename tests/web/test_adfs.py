@@ -13,7 +13,6 @@ from mintmark.development_issuer import (
     APPLICATION,
     IDENTITY_HEADER,
     TEAMS_APPLICATION_ID,
-    TEAMS_SCOPES,
     TEAMS_USERS,
     TENANT_ID,
     DevelopmentIssuer,
@@ -22,6 +21,7 @@ from mintmark.jose import decode_unverified, verify_signature
 from mintmark.model import SUFFIX_EPOCH
 from mintmark.service import Service
 from mintmark.sources import Sources
+from mintmark.teams import TEAMS_PERMISSIONS
 from mintmark.web import build_public_app
 from mintmark.web.adfs import DevelopmentSignIn
 from mintmark.web.call import MAX_BODY
@@ -36,7 +36,7 @@ ADELE, ALEX = TEAMS_USERS
 SECRET = APPLICATION.secret.decode()
 ACS = "https://communication.azure.com"
 TEAMS = "https://auth.msft.communication.azure.com"
-BOTH_SCOPES = " ".join(f"{TEAMS}/{scope}" for scope in TEAMS_SCOPES)
+BOTH_SCOPES = " ".join(f"{TEAMS}/{scope}" for scope in TEAMS_PERMISSIONS)
 
 FOR_APPLICATION = {
     "grant_type": "client_credentials",

@@ -101,8 +101,6 @@ async def _fill(folder: DataFolder, sealer: Sealer, settings: Settings, sources:
     """Answers the primary access key of the development resource: the published one until it is regenerated."""
     store = SqliteStore(folder.database)
     try:
-        await store.migrate(sources.now())
-        await _open_all(store, sealer, settings.signing_algorithm)
         await fill_store(store, sealer, settings.signing_algorithm, sources)
         directory = await DirectoryLoader(store, sealer, settings.signing_algorithm).load(0)
         keys = directory.keys.get(DEVELOPMENT_RESOURCE.id)
@@ -120,20 +118,16 @@ async def _fill(folder: DataFolder, sealer: Sealer, settings: Settings, sources:
         await store.close()
 
 
-async def _open_all(store: Store, sealer: Sealer, algorithm: SigningAlgorithm) -> None:
-    """Opens every secret before anything is added to data that may be somebody else's."""
-    if await store.signing_keys():
-        await DirectoryLoader(store, sealer, algorithm).load(0)
-
-
 async def fill_store(store: Store, sealer: Sealer, algorithm: SigningAlgorithm, sources: Sources) -> None:
     """Brings the tables up to date and makes what is missing: the development resource, a key that signs.
 
     Raises:
-        StartRefused: a newer release made the tables.
+        StartRefused: a newer release made the tables, or another key-encryption key sealed what is in them.
     """
     now = sources.now()
     await store.migrate(now)
+    if await store.signing_keys():  # Every secret is opened before anything is added: the data may be somebody else's.
+        await DirectoryLoader(store, sealer, algorithm).load(0)
     primary, secondary = (seal_access_key(key, sealer, sources) for key in development_access_keys())
     with contextlib.suppress(ResourceExists):
         await store.add_resource(DEVELOPMENT_RESOURCE, (primary, secondary), now)

@@ -7,7 +7,7 @@ import resource
 from pathlib import Path
 
 from mintmark.admin_keys import AdminKeys
-from mintmark.compose import DAY, Production, Server, Sockets
+from mintmark.compose import Production, Server, Sockets, key_policy
 from mintmark.data_folder import DataFolder, require_private
 from mintmark.development import DEVELOPMENT_KEYS, DEVELOPMENT_RESOURCE
 from mintmark.directory import open_access_key
@@ -19,7 +19,7 @@ from mintmark.metrics import new_snapshots
 from mintmark.settings import Settings
 from mintmark.settings.files import open_certificate, read_secrets, trusted_networks
 from mintmark.shared import SharedWords
-from mintmark.signing_keys import KeyPolicy, SigningKeys
+from mintmark.signing_keys import SigningKeys
 from mintmark.sockets import listen
 from mintmark.sources import Sources, system
 from mintmark.store import Store
@@ -72,8 +72,7 @@ async def _check_and_fill(folder: DataFolder, sealer: Sealer, settings: Settings
         if any(each.id == DEVELOPMENT_RESOURCE.id for each in await store.resources()):
             raise _development_data()  # Before anything of it is opened: its key-encryption key is another one.
         await _refuse_published_keys(store, sealer, settings)  # Every secret is opened before anything is added.
-        policy = KeyPolicy(settings.signing_algorithm, settings.signing_key_days * DAY)
-        await SigningKeys(store, sealer, policy, lambda: None, sources).maintain()
+        await SigningKeys(store, sealer, key_policy(settings), lambda: None, sources).maintain()
     except StoreUnavailable as error:
         raise StartRefused(
             f"The data in {folder.path} cannot be read or written: {error.reason}.", "Make room, or check its rights."
