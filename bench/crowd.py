@@ -21,8 +21,8 @@ from statistics import median
 from bench import machine, report
 from bench.environment import BUILD
 from bench.load import Load, press
-from bench.measure import fault_of, free_port, wait_until_ready, warm_up
-from bench.server import Place, Server, exchange, running
+from bench.measure import fault_of, wait_until_ready, warm_up
+from bench.server import Place, Server, exchange, free_port, running
 from bench.subjects import SUBJECTS
 
 CONNECTIONS = 16

@@ -5,7 +5,6 @@ from, or pays for, what an earlier round left, and only the one under load is ru
 measured.
 """
 
-import socket
 import sys
 import tempfile
 import time
@@ -19,8 +18,8 @@ import jwt
 
 from bench.load import Load, LoadError, press
 from bench.report import Cell, Sample, describe
-from bench.server import Answer, Place, Server, StartError, exchange, running
-from bench.subjects import AnswerError, NotReadyError, Subject
+from bench.server import Answer, NotReadyError, Place, Server, StartError, exchange, free_port, running
+from bench.subjects import AnswerError, Subject
 
 STARTING = 20.0  # seconds a server has until it answers, and again until all its workers are at rest
 WARM_UP = 1  # seconds of load that are not counted
@@ -117,9 +116,3 @@ def examine(subject: Subject, server: Server) -> Answer:
     if not answer.keeps_open:
         raise AnswerError("the connection is not kept open")
     return answer
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

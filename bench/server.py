@@ -3,6 +3,7 @@
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -62,6 +63,10 @@ class Usage:
 
 class StartError(Exception):
     """The server did not start."""
+
+
+class NotReadyError(Exception):
+    """The server has not yet said where it listens."""
 
 
 @dataclass(frozen=True)
@@ -143,3 +148,9 @@ def exchange(request: Request) -> Answer:
         return Answer(response.status, response.read(), not response.will_close)
     finally:
         connection.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

@@ -4,30 +4,23 @@ To add one, write these three functions and put a line into `SUBJECTS`.
 """
 
 import base64
-import hashlib
-import hmac
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import formatdate
 from functools import partial
-from urllib.parse import urlsplit
 
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from bench import served
 from bench.environment import CHECKOUT, packages
 from bench.server import Answer, Command, Place, Request, Server, exchange
 
 ACCESS_KEY = base64.b64encode(b"only to measure, on this machine").decode()
 BODY = b'{"createTokenWithScopes":["chat","voip"]}'
 TARGET = "/identities?api-version=2023-10-01"
-
-
-class NotReadyError(Exception):
-    """The server has not yet said where it listens."""
 
 
 class AnswerError(Exception):
@@ -47,22 +40,6 @@ class Subject:
     start: Callable[[Place], Command]
     request: Callable[[Server], Request]
     check: Callable[[Server, Answer], None]
-
-
-def _signed(port: int, access_key: str) -> Request:
-    """Create with a token, signed by HMAC as the SDKs sign it; the server takes it for about 15 minutes."""
-    date, host = formatdate(usegmt=True), f"127.0.0.1:{port}"
-    body_hash = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
-    text = f"POST\n{TARGET}\n{date};{host};{body_hash}"
-    signature = base64.b64encode(hmac.digest(base64.b64decode(access_key), text.encode(), "sha256")).decode()
-    headers = {
-        "Content-Type": "application/json",
-        "Host": host,
-        "x-ms-date": date,
-        "x-ms-content-sha256": body_hash,
-        "Authorization": f"HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature={signature}",
-    }
-    return Request(port, "POST", TARGET, headers, BODY)
 
 
 def _created(answer: Answer) -> tuple[str, str]:
@@ -101,17 +78,11 @@ def _uvicorn(app: str, place: Place, environment: dict[str, str]) -> Command:
 
 
 def _start_mintmark(module: str, place: Place) -> Command:
-    ports = ["--http-port", "0", "--https-port", "0", "--admin-port", "0"]
-    options = ["--ephemeral", "--quiet", "--workers", str(place.workers), *ports]
-    return Command([sys.executable, "-m", module, "dev", *options], {"PYTHONPATH": str(CHECKOUT)})
+    return served.start(place, module=module)
 
 
 def _ask_mintmark(server: Server) -> Request:
-    printed = server.printed()
-    if not {"MINTMARK_HTTP_ENDPOINT", "COMMUNICATION_SERVICES_CONNECTION_STRING"} <= printed.keys():
-        raise NotReadyError
-    port = urlsplit(printed["MINTMARK_HTTP_ENDPOINT"]).port or 80
-    return _signed(port, printed["COMMUNICATION_SERVICES_CONNECTION_STRING"].partition("accesskey=")[2])
+    return served.signed(server.place.port, served.resource(server).key, "POST", TARGET, BODY)
 
 
 def _check_mintmark(server: Server, answer: Answer) -> None:
@@ -128,7 +99,7 @@ def _start_bare(place: Place) -> Command:
 
 
 def _ask_bare(server: Server) -> Request:
-    return _signed(server.place.port, ACCESS_KEY)
+    return served.signed(server.place.port, ACCESS_KEY, "POST", TARGET, BODY)
 
 
 def _start_usual(place: Place) -> Command:

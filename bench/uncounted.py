@@ -1,4 +1,4 @@
-"""`mintmark` that counts nothing, to measure what its metrics cost: `python -m bench.uncounted dev`."""
+"""`mintmark` that counts nothing, to measure what its metrics cost: `python -m bench.uncounted serve`."""
 
 import sys
 
