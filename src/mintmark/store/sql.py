@@ -1,5 +1,7 @@
 """Every query, as text with its columns named."""
 
+from functools import cache
+
 INSERT_IDENTITY = """
     insert into identity (resource_id, suffix, created_at, last_issued_at, generation, custom_id)
     values (?, ?, ?, ?, ?, ?)
@@ -184,3 +186,36 @@ SELECT_MIGRATIONS = """
 PROBE = """
     insert or replace into probe (number, filler) values (1, zeroblob(65536))
 """
+
+
+@cache
+def insert_identities(count: int) -> str:
+    """`INSERT_IDENTITY` for so many rows at once."""
+    return INSERT_IDENTITY + ", (?, ?, ?, ?, ?, ?)" * (count - 1)
+
+
+@cache
+def issue(count: int) -> str:
+    """What `ISSUE` writes, for so many identities at once: times, resources and suffixes, a row each."""
+    return f"""
+        with asked (now, resource_id, suffix) as ({_rows_of_three(count)})
+        update identity set last_issued_at = asked.now from asked
+        where identity.resource_id = asked.resource_id and identity.suffix = asked.suffix and deleted_at is null
+    """  # noqa: S608  nothing but placeholders is put in
+
+
+@cache
+def issued(count: int) -> str:
+    """What `ISSUE` answers, of the same rows: one text with a JSON array for each that exists, ids in hexadecimal."""
+    return f"""
+        with asked (now, resource_id, suffix) as ({_rows_of_three(count)})
+        select json_group_array(json_array(
+            hex(identity.resource_id), hex(identity.suffix), created_at, last_issued_at, generation, custom_id
+        ))
+        from asked cross join identity
+        where identity.resource_id = asked.resource_id and identity.suffix = asked.suffix and deleted_at is null
+    """  # noqa: S608
+
+
+def _rows_of_three(count: int) -> str:
+    return f"values {', '.join(['(?, ?, ?)'] * count)}"

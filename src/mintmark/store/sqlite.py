@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import apsw
+import msgspec
 from msgspec import Struct
 
 from mintmark.errors import ResourceExists, StartRefused, StoreUnavailable
@@ -23,6 +24,10 @@ from mintmark.store.schema import migrate
 
 Write = Callable[[apsw.Connection], Any]
 
+# What fails one write and no other: a constraint, or a value that cannot be bound, and then nothing was executed.
+_REFUSED = (apsw.ConstraintError, OverflowError, TypeError, ValueError)
+_decode_issued = msgspec.json.Decoder(list[tuple[str, str, int, int, int, str | None]]).decode
+
 PRAGMAS = (
     "pragma journal_mode = wal",
     "pragma synchronous = full",  # An acknowledged write must survive a power cut.
@@ -30,6 +35,7 @@ PRAGMAS = (
     "pragma foreign_keys = on",
 )
 SWEEP_BATCH = 1000  # rows that are forgotten in one transaction, so that others wait little
+LARGEST_STATEMENT = 64  # rows; a power of two
 BUSY_TIMEOUT = 5000  # milliseconds; only other programs hold the lock, such as a backup: workers take turns
 
 
@@ -98,7 +104,7 @@ class SqliteStore:
 
     async def create_identity(self, identity: Identity) -> None:
         """See `Store.create_identity`."""
-        await self._batcher.submit(_Statement(sql.INSERT_IDENTITY, _row(identity)))
+        await self._batcher.submit(_Insert(_row(identity)))
 
     async def create_or_get_identity(self, identity: Identity) -> tuple[Identity, bool]:
         """See `Store.create_or_get_identity`."""
@@ -133,13 +139,7 @@ class SqliteStore:
 
     async def issue(self, resource_id: str, suffix: bytes, now: int) -> Identity | None:
         """See `Store.issue`."""
-        row = (now, _blob(resource_id), suffix)
-
-        def write(db: apsw.Connection) -> Identity | None:
-            found = db.execute(sql.ISSUE, row).fetchall()
-            return _identity(resource_id, found[0]) if found else None
-
-        identity: Identity | None = await self._batcher.submit(write)
+        identity: Identity | None = await self._batcher.submit(_Issue((now, _blob(resource_id), suffix)))
         return identity
 
     async def revoke_tokens(self, resource_id: str, suffix: bytes, now: int) -> bool:
@@ -314,8 +314,10 @@ class SqliteStore:
         self._last_commit_failed = True
         started = perf_counter()
         with _failing_plainly():
-            outcomes = self._all_alike(writes)
-            if outcomes is None:
+            try:
+                with self._transaction():
+                    outcomes = self._write_together(writes)
+            except _REFUSED:  # One of many is refused, and they were all undone: then each has to be tried by itself.
                 with self._transaction():
                     outcomes = [self._attempt(write) for write in writes]
         self._check_in_place()
@@ -324,21 +326,41 @@ class SqliteStore:
             self._on_commit(len(writes), perf_counter() - started)
         return outcomes
 
-    def _all_alike(self, writes: Sequence[Write]) -> list[Any] | None:
-        """The usual batch, the same statement for many rows, without a word of Python between two rows.
+    def _write_together(self, writes: Sequence[Write]) -> list[Any]:
+        """The usual writes in one statement for many of them, the others one by one.
 
-        None, and nothing done, where the writes differ or one of them is refused: then each has to be tried by itself.
+        Each statement gives up the interpreter's lock and has to get it back from a thread that is busy.
         """
-        query = writes[0].query if isinstance(writes[0], _Statement) else None
-        rows = [write.row for write in writes if isinstance(write, _Statement) and write.query == query]
-        if len(rows) < len(writes) or query is None:
-            return None
-        try:
-            with self._transaction():
-                self._db.executemany(query, rows)
-        except (apsw.ConstraintError, OverflowError, TypeError, ValueError):
-            return None
-        return [None] * len(writes)
+        inserts: list[int] = []
+        issues: list[int] = []
+        outcomes: list[Any] = [None] * len(writes)
+        for number, write in enumerate(writes):
+            if isinstance(write, _Insert):
+                inserts.append(number)
+            elif isinstance(write, _Issue):
+                issues.append(number)
+            else:
+                outcomes[number] = self._attempt(write)
+        for some in _in_powers_of_two(inserts):
+            values = [value for number in some for value in cast("_Insert", writes[number]).row]
+            self._db.execute(sql.insert_identities(len(some)), values)
+        for some in _in_powers_of_two(issues):
+            rows = [cast("_Issue", writes[number]).row for number in some]
+            found = self._issue_together(rows)
+            for number, (_, resource_id, suffix) in zip(some, rows, strict=True):
+                outcomes[number] = found.get((resource_id, suffix))
+        return outcomes
+
+    def _issue_together(self, rows: Sequence[tuple[int, bytes, bytes]]) -> dict[tuple[bytes, bytes], Identity]:
+        """Those of the identities that exist."""
+        values = [value for row in rows for value in row]
+        self._db.execute(sql.issue(len(rows)), values)
+        ((text,),) = self._db.execute(sql.issued(len(rows)), values).fetchall()
+        found = {}
+        for resource_hex, suffix_hex, *columns in _decode_issued(str(text)):
+            resource_id, suffix = bytes.fromhex(resource_hex), bytes.fromhex(suffix_hex)
+            found[resource_id, suffix] = _identity(guid(resource_id), (suffix, *columns))
+        return found
 
     def _check_in_place(self) -> None:
         """Refuses to acknowledge what goes into a file that somebody removed or replaced."""
@@ -352,9 +374,7 @@ class SqliteStore:
     def _attempt(self, write: Write) -> Any:
         try:
             return write(self._db)
-        except apsw.ConstraintError as error:
-            return error
-        except (OverflowError, TypeError, ValueError) as error:  # A value that cannot be bound: nothing was executed.
+        except _REFUSED as error:
             return error
 
     @contextmanager
@@ -425,6 +445,37 @@ class _Statement(Struct, frozen=True):
     def __call__(self, db: apsw.Connection) -> None:
         """Executes it."""
         db.execute(self.query, self.row)
+
+
+class _Insert(Struct, frozen=True):
+    """A new identity without a custom id."""
+
+    row: Sequence[Any]
+
+    def __call__(self, db: apsw.Connection) -> None:
+        """Keeps it."""
+        db.execute(sql.INSERT_IDENTITY, self.row)
+
+
+class _Issue(Struct, frozen=True):
+    """A token that is issued: time, resource and suffix."""
+
+    row: tuple[int, bytes, bytes]
+
+    def __call__(self, db: apsw.Connection) -> Identity | None:
+        """Notes it."""
+        found = db.execute(sql.ISSUE, self.row).fetchall()
+        return _identity(guid(self.row[1]), found[0]) if found else None
+
+
+def _in_powers_of_two(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    """All of them in a few parts, whose sizes are so few that each has a statement that stays prepared."""
+    begin, size = 0, LARGEST_STATEMENT
+    while begin < len(numbers):
+        while begin + size > len(numbers):
+            size //= 2
+        yield numbers[begin : begin + size]
+        begin += size
 
 
 def _blob(resource_id: str) -> bytes:
