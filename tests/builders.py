@@ -34,7 +34,12 @@ class FakeClock:
 def counted_sources(clock: FakeClock) -> Sources:
     """Sources whose random bytes count up: all different, and the same in every run."""
     counter = itertools.count(1)
-    return Sources(now=clock, random=lambda size: next(counter).to_bytes(size, "big"))
+
+    def random(size: int) -> bytes:
+        count = next(counter)  # In each of the parts that somebody may cut it into.
+        return (count.to_bytes(min(size, 8), "big") * size)[:size]
+
+    return Sources(now=clock, random=random)
 
 
 def an_identity(number: int = 1, *, now: int = NOON, resource_id: str = DEVELOPMENT_RESOURCE.id) -> Identity:

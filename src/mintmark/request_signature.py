@@ -74,11 +74,12 @@ def bearer_token(request: SignedRequest) -> tuple[str, bytes] | None:
         Denied: it has more than one Authorization header.
         InvalidRequest: more than one Host header.
     """
-    authorization = next((value for name, value in request.headers if name == b"authorization"), b"")
+    headers = dict(request.headers)
+    authorization = headers.get(b"authorization", b"")
     if authorization[:7].lower() != b"bearer ":
         return None
     _refuse_doubled(request.headers)
-    return authorization[7:].strip().decode("latin-1"), dict(request.headers).get(b"host", b"")
+    return authorization[7:].strip().decode("latin-1"), headers.get(b"host", b"")
 
 
 def read_proof(request: SignedRequest) -> Proof:

@@ -195,6 +195,7 @@ class _Server(uvicorn.Server):
 def _config(listener: Listener) -> uvicorn.Config:
     config = uvicorn.Config(
         listener.app,
+        interface="asgi3",
         ws="none",
         lifespan="off",
         log_config=None,

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from starlette.routing import Router
 
 from builders import NOON, an_identity, as_header_list
 from docs.examples import is_left_alone, matches
@@ -16,7 +15,7 @@ from docs.markdown import PAGES, Block, blocks
 from mintmark.service import Service
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources
-from mintmark.web import build_public_app
+from mintmark.web import Application, build_public_app
 from mintmark.web.endpoint import Cors
 from web.apps import an_admin_app, an_administration
 from web.asgi_client import call
@@ -31,7 +30,7 @@ SHOP_ID = "0000054a-0000-4000-8000-000000005409"
 
 
 @pytest.fixture
-async def apps(service: Service, sources: Sources, words: SharedWords, tmp_path: Path) -> dict[str, Router]:
+async def apps(service: Service, sources: Sources, words: SharedWords, tmp_path: Path) -> dict[str, Application]:
     await service.store.create_or_get_identity(ALICE)
     await an_administration(service, sources, words).add_resource("shop", "eu", ["shop.test"], SHOP_ID)
     return {
@@ -47,7 +46,7 @@ def test_requests_and_answers_alternate() -> None:
 
 @pytest.mark.parametrize(("request_block", "answer_block"), EXCHANGES, ids=[block.place for block, _ in EXCHANGES])
 async def test_a_request_gets_the_answer_below_it(
-    request_block: Block, answer_block: Block, apps: dict[str, Router]
+    request_block: Block, answer_block: Block, apps: dict[str, Application]
 ) -> None:
     method, target, headers, body = parse(request_block.text)
     app = apps[dict(headers)["Host"]]

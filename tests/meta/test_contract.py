@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, get_args
 import msgspec
 import pytest
 from msgspec import Struct
-from starlette.routing import Route, Router
+from starlette.routing import Route
 
 from docs.markdown import DOCS, rows, section
 from mintmark.administration import Search
@@ -19,7 +19,7 @@ from mintmark.faults import Fault, Operation
 from mintmark.service import Service
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources
-from mintmark.web import build_public_app
+from mintmark.web import Application, build_public_app
 from mintmark.web.adfs import DevelopmentSignIn
 from mintmark.web.admin import NewResource
 from mintmark.web.auth import Signed
@@ -50,7 +50,7 @@ class Served(NamedTuple):
         return f"{self.method} {self.path}"
 
 
-def served(app: Router) -> Iterator[Served]:
+def served(app: Application) -> Iterator[Served]:
     for route in app.routes:
         assert isinstance(route, Route)
         assert isinstance(route.app, Endpoint)
@@ -60,13 +60,13 @@ def served(app: Router) -> Iterator[Served]:
 
 
 @pytest.fixture
-async def public(service: Service, sources: Sources) -> Router:
+async def public(service: Service, sources: Sources) -> Application:
     sign_in = DevelopmentSignIn(DevelopmentIssuer("https://localhost:12443", "http://localhost:12080", sources))
     return build_public_app(service, sources, sign_in=sign_in)
 
 
 @pytest.fixture
-async def admin(service: Service, sources: Sources, words: SharedWords, tmp_path: Path) -> Router:
+async def admin(service: Service, sources: Sources, words: SharedWords, tmp_path: Path) -> Application:
     return an_admin_app(service, sources, words, tmp_path)
 
 
@@ -75,15 +75,15 @@ def titles(listener: str) -> list[str]:
     return re.findall(r"^### ([A-Z]+ /.*)$", section(PAGE, listener), re.MULTILINE)
 
 
-async def test_every_public_route_is_in_the_reference(public: Router) -> None:
+async def test_every_public_route_is_in_the_reference(public: Application) -> None:
     assert [each.title for each in served(public)] == titles("Public listener")
 
 
-async def test_every_route_of_the_admin_listener_is_in_the_reference(admin: Router) -> None:
+async def test_every_route_of_the_admin_listener_is_in_the_reference(admin: Application) -> None:
     assert [each.title for each in served(admin)] == titles("Admin listener")
 
 
-async def test_the_signed_routes_are_the_operations_of_openapi(public: Router) -> None:
+async def test_the_signed_routes_are_the_operations_of_openapi(public: Application) -> None:
     """Each behind the handler of its own name, and under that name for its guard."""
     routed = {}
     for each in served(public):

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from starlette.routing import Router
-
 from builders import SEALER
 from mintmark.administration import Administration
 from mintmark.development import Endpoints
@@ -17,7 +15,7 @@ from mintmark.settings import Settings
 from mintmark.shared import REVISION, SharedWords
 from mintmark.signing_keys import KeyPolicy, SigningKeys
 from mintmark.sources import Sources
-from mintmark.web import AdminPages, build_admin_app
+from mintmark.web import AdminPages, Application, build_admin_app
 from mintmark.web.admin import AdminApi
 from mintmark.web.auth import Local
 from mintmark.web.dev import DevelopmentControls
@@ -52,7 +50,7 @@ def an_admin_app(
     words: SharedWords,
     folder: Path,
     variables: Mapping[str, str] | None = None,
-) -> Router:
+) -> Application:
     """An admin application with development controls, under the usual names of this machine."""
     endpoints = Endpoints("https://localhost:12443", "http://localhost:12080", "http://localhost:12090")
     keys = signing_keys(service, sources, words)

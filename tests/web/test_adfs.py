@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 
 import jwt
 import pytest
-from starlette.routing import Router
 
 from builders import ISSUER, NOON, FakeClock
 from mintmark.development_issuer import (
@@ -22,7 +21,7 @@ from mintmark.model import SUFFIX_EPOCH
 from mintmark.service import Service
 from mintmark.sources import Sources
 from mintmark.teams import TEAMS_PERMISSIONS
-from mintmark.web import build_public_app
+from mintmark.web import Application, build_public_app
 from mintmark.web.adfs import DevelopmentSignIn
 from mintmark.web.call import MAX_BODY
 from web.asgi_client import Reply, call
@@ -60,16 +59,18 @@ def issuer(sources: Sources) -> DevelopmentIssuer:
 
 
 @pytest.fixture
-async def app(service: Service, sources: Sources, issuer: DevelopmentIssuer) -> Router:
+async def app(service: Service, sources: Sources, issuer: DevelopmentIssuer) -> Application:
     return build_public_app(service, sources, sign_in=DevelopmentSignIn(issuer))
 
 
-async def ask(app: Router, form: dict[str, str] | bytes, *headers: tuple[bytes, bytes], version: str = "") -> Reply:
+async def ask(
+    app: Application, form: dict[str, str] | bytes, *headers: tuple[bytes, bytes], version: str = ""
+) -> Reply:
     body = form if isinstance(form, bytes) else urlencode(form).encode()
     return await call(app, "POST", f"/adfs/oauth2{version}/token", headers or (FORM,), body)
 
 
-async def identity(app: Router, query: str, header: bytes = IDENTITY_HEADER) -> Reply:
+async def identity(app: Application, query: str, header: bytes = IDENTITY_HEADER) -> Reply:
     return await call(app, "GET", f"/adfs/msi/token?{query}", [(b"x-identity-header", header)])
 
 
@@ -87,7 +88,7 @@ def claims(reply: Reply, field: str = "access_token") -> dict[str, Any]:
 
 
 class TestMetadata:
-    async def test_a_client_finds_the_key_of_a_token_from_the_issuers_address(self, app: Router) -> None:
+    async def test_a_client_finds_the_key_of_a_token_from_the_issuers_address(self, app: Application) -> None:
         discovery = (await call(app, "GET", "/adfs/.well-known/openid-configuration")).json
         key_set = (await call(app, "GET", discovery["jwks_uri"].removeprefix(ISSUER))).json
         token = (await ask(app, FOR_APPLICATION)).json["access_token"]
@@ -100,12 +101,12 @@ class TestMetadata:
         assert discovery["authorization_endpoint"]  # Without it MSAL does not begin.
         assert "d" not in key
 
-    async def test_who_trusts_it_needs_no_http(self, app: Router, issuer: DevelopmentIssuer) -> None:
+    async def test_who_trusts_it_needs_no_http(self, app: Application, issuer: DevelopmentIssuer) -> None:
         token = (await ask(app, FOR_APPLICATION)).json["access_token"]
 
         assert APPLICATION.object_id == verify_signature(token, await issuer.keys(None))["oid"]
 
-    async def test_its_key_is_not_one_of_the_services(self, app: Router, issuer: DevelopmentIssuer) -> None:
+    async def test_its_key_is_not_one_of_the_services(self, app: Application, issuer: DevelopmentIssuer) -> None:
         of_service = (await call(app, "GET", "/.well-known/jwks.json")).json["keys"]
 
         assert not {jwk["kid"] for jwk in of_service} & {jwk["kid"] for jwk in issuer.public_jwks}
@@ -117,7 +118,7 @@ class TestMetadata:
 
 
 class TestApplications:
-    async def test_the_token_says_what_entra_ids_say(self, app: Router) -> None:
+    async def test_the_token_says_what_entra_ids_say(self, app: Application) -> None:
         reply = await ask(app, FOR_APPLICATION)
 
         read = claims(reply)
@@ -154,32 +155,32 @@ class TestApplications:
         ids=lambda value: " ".join(value.values()) if isinstance(value, dict) else "",
     )
     async def test_scope_and_resource_both_name_the_audience(
-        self, app: Router, asked: dict[str, str], audience: str
+        self, app: Application, asked: dict[str, str], audience: str
     ) -> None:
         reply = await ask(app, {**without(FOR_APPLICATION, "scope"), **asked})
 
         assert audience == claims(reply)["aud"]
 
     @pytest.mark.parametrize("secret", [SECRET, SECRET.replace("-", "%2D")], ids=["plain", "percent-encoded"])
-    async def test_the_client_may_be_named_in_the_header(self, app: Router, secret: str) -> None:
+    async def test_the_client_may_be_named_in_the_header(self, app: Application, secret: str) -> None:
         reply = await ask(
             app, without(FOR_APPLICATION, "client_id", "client_secret"), FORM, basic(APPLICATION.client_id, secret)
         )
 
         assert APPLICATION.client_id == claims(reply)["appid"]
 
-    async def test_the_path_of_version_2_works_too(self, app: Router) -> None:
+    async def test_the_path_of_version_2_works_too(self, app: Application) -> None:
         """azure-identity's asynchronous credentials make the address up, whatever discovery says."""
         reply = await ask(app, FOR_APPLICATION, version="/v2.0")
 
         assert APPLICATION.client_id == claims(reply)["appid"]
 
-    async def test_time_is_the_servers(self, app: Router, clock: FakeClock) -> None:
+    async def test_time_is_the_servers(self, app: Application, clock: FakeClock) -> None:
         clock.advance(hours=5)
 
         assert NOW + 6 * HOUR == claims(await ask(app, FOR_APPLICATION))["exp"]
 
-    async def test_no_two_tokens_are_the_same(self, app: Router) -> None:
+    async def test_no_two_tokens_are_the_same(self, app: Application) -> None:
         tokens = {(await ask(app, FOR_APPLICATION)).json["access_token"] for _ in range(3)}
 
         assert 3 == len(tokens)
@@ -187,7 +188,7 @@ class TestApplications:
 
 class TestUsers:
     @pytest.mark.parametrize("user", TEAMS_USERS, ids=lambda user: user.username)
-    async def test_the_token_is_for_teams_and_names_the_user(self, app: Router, user: Any) -> None:
+    async def test_the_token_is_for_teams_and_names_the_user(self, app: Application, user: Any) -> None:
         form = {**FOR_USER, "username": user.username.title(), "password": user.password.decode()}
         reply = await ask(app, form)
 
@@ -208,10 +209,10 @@ class TestUsers:
             (f"{TEAMS}/.default", "Teams.ManageCalls Teams.ManageChats"),
         ],
     )
-    async def test_only_the_scopes_asked_for_are_granted(self, app: Router, asked: str, granted: str) -> None:
+    async def test_only_the_scopes_asked_for_are_granted(self, app: Application, asked: str, granted: str) -> None:
         assert granted == claims(await ask(app, {**FOR_USER, "scope": asked}))["scp"]
 
-    async def test_openid_brings_an_id_token_for_the_application(self, app: Router) -> None:
+    async def test_openid_brings_an_id_token_for_the_application(self, app: Application) -> None:
         read = claims(await ask(app, FOR_USER), "id_token")
 
         assert (f"{ISSUER}/adfs", TEAMS_APPLICATION_ID, ADELE.object_id) == (read["iss"], read["aud"], read["sub"])
@@ -253,7 +254,7 @@ class TestUsers:
     ],
 )
 async def test_a_refusal_says_what_is_allowed(
-    app: Router, form: dict[str, str] | bytes, status: int, error: str, described: str
+    app: Application, form: dict[str, str] | bytes, status: int, error: str, described: str
 ) -> None:
     reply = await ask(app, form)
 
@@ -280,18 +281,18 @@ async def test_a_refusal_says_what_is_allowed(
     ids=["no form", "twice", "two clients", "wrong", "no base64", "no UTF-8", "bearer"],
 )
 async def test_headers_that_do_not_fit_are_refused(
-    app: Router, headers: list[tuple[bytes, bytes]], form: dict[str, str], error: str
+    app: Application, headers: list[tuple[bytes, bytes]], form: dict[str, str], error: str
 ) -> None:
     assert error == (await ask(app, form, *headers)).json["error"]
 
 
-async def test_a_form_is_read_up_to_the_length_of_every_body(app: Router) -> None:
+async def test_a_form_is_read_up_to_the_length_of_every_body(app: Application) -> None:
     assert 413 == (await ask(app, b"a=" + b"b" * MAX_BODY)).status
 
 
 class TestManagedIdentity:
     @pytest.mark.parametrize("more", ["", "&client_id=any"])
-    async def test_it_answers_as_app_service_does(self, app: Router, more: str) -> None:
+    async def test_it_answers_as_app_service_does(self, app: Application, more: str) -> None:
         reply = await identity(app, f"resource={ACS}/&api-version=2019-08-01{more}")
 
         read = claims(reply)
@@ -314,7 +315,7 @@ class TestManagedIdentity:
         ],
     )
     async def test_a_refusal_says_what_is_allowed(
-        self, app: Router, query: str, header: bytes, status: int, message: str
+        self, app: Application, query: str, header: bytes, status: int, message: str
     ) -> None:
         reply = await identity(app, query, header)
 
@@ -324,7 +325,7 @@ class TestManagedIdentity:
 
 
 class TestVariables:
-    async def test_a_token_can_be_had_with_them_alone(self, app: Router, issuer: DevelopmentIssuer) -> None:
+    async def test_a_token_can_be_had_with_them_alone(self, app: Application, issuer: DevelopmentIssuer) -> None:
         named = issuer.variables()
         form = {
             **FOR_USER,

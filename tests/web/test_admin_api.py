@@ -8,7 +8,6 @@ from urllib.parse import quote, urlencode
 
 import jwt
 import pytest
-from starlette.routing import Router
 
 from builders import NOON, FakeClock, an_identity, as_header_list, signed_headers
 from mintmark.administration import Administration
@@ -17,7 +16,7 @@ from mintmark.errors import MintmarkError
 from mintmark.service import Caller, Service, TokenRequest
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources
-from mintmark.web import build_public_app
+from mintmark.web import Application, build_public_app
 from mintmark.web.wire import moment
 from web.apps import an_admin_app, an_administration
 from web.asgi_client import Reply, call
@@ -35,7 +34,7 @@ MALFORMED = "8:acs:nobody"
 class Admin:
     """Asks an admin application."""
 
-    def __init__(self, app: Router) -> None:
+    def __init__(self, app: Application) -> None:
         self._app = app
 
     async def __call__(self, method: str, path: str, body: object = None, **query: object) -> Reply:

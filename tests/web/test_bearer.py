@@ -6,7 +6,6 @@ from typing import Any
 
 import jwt
 import pytest
-from starlette.routing import Router
 
 from builders import ISSUER as OURS
 from builders import NOON, SEALER, FakeClock, as_header_list, signed_headers
@@ -21,7 +20,7 @@ from mintmark.service import Service
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources
 from mintmark.store import Store
-from mintmark.web import build_public_app
+from mintmark.web import Application, build_public_app
 from web.apps import an_administration
 from web.asgi_client import Reply, call
 
@@ -60,7 +59,7 @@ Build = Callable[..., Any]
 def build(store: Store, sources: Sources, words: SharedWords, clock: FakeClock) -> Build:
     async def built(
         trusted: TrustedIssuer = TRUSTED, keys: KeySource | None = None, *, clients_now: int | None = None, **door: Any
-    ) -> tuple[Router, Service]:
+    ) -> tuple[Application, Service]:
         await fill_store(store, SEALER, "ES256", sources)
         bearer = BearerVerifier([(trusted, keys or Keys())], lambda: (clock.now, clients_now or clock.now))
         service = await open_service(
@@ -72,14 +71,20 @@ def build(store: Store, sources: Sources, words: SharedWords, clock: FakeClock) 
 
 
 @pytest.fixture
-async def app(build: Build) -> Router:
+async def app(build: Build) -> Application:
     router, _ = await build()
-    assert isinstance(router, Router)
+    assert isinstance(router, Application)
     return router
 
 
 async def ask(
-    app: Router, method: str, target: str, token: str | None, body: bytes = b"", host: str = "localhost", **more: str
+    app: Application,
+    method: str,
+    target: str,
+    token: str | None,
+    body: bytes = b"",
+    host: str = "localhost",
+    **more: str,
 ) -> Reply:
     headers = {"host": host, "content-length": str(len(body)), "content-type": "application/json", **more}
     if token is not None:
@@ -87,11 +92,11 @@ async def ask(
     return await call(app, method, target, as_header_list(headers.items()), body)
 
 
-async def create(app: Router, token: str | None, body: bytes = b"", **more: str) -> Reply:
+async def create(app: Application, token: str | None, body: bytes = b"", **more: str) -> Reply:
     return await ask(app, "POST", f"/identities{V}", token, body, **more)
 
 
-async def test_every_operation_can_be_asked_for_with_a_token(app: Router) -> None:
+async def test_every_operation_can_be_asked_for_with_a_token(app: Application) -> None:
     identity = (await create(app, good())).json["identity"]["id"]
     asked = [
         await ask(app, "POST", f"/identities/{identity}/:issueAccessToken{V}", good(), SCOPES),
@@ -105,13 +110,15 @@ async def test_every_operation_can_be_asked_for_with_a_token(app: Router) -> Non
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "PS256"])
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-async def test_the_scheme_is_read_in_any_case_and_keys_of_both_kinds(app: Router, algorithm: str, scheme: str) -> None:
+async def test_the_scheme_is_read_in_any_case_and_keys_of_both_kinds(
+    app: Application, algorithm: str, scheme: str
+) -> None:
     token = a_token(claims(roles=[ROLE]), algorithm)
 
     assert 201 == (await create(app, None, authorization=f"{scheme} {token}")).status
 
 
-async def test_a_signature_works_beside(app: Router) -> None:
+async def test_a_signature_works_beside(app: Application) -> None:
     headers = signed_headers("POST", f"/identities{V}", host="localhost")
 
     assert 201 == (await call(app, "POST", f"/identities{V}", headers)).status
@@ -149,7 +156,7 @@ class TestWhichResource:
 
         assert [201, 401] == [(await create(app, good(), host=host)).status for host in ("localhost", OWN_HOST)]
 
-    async def test_an_identity_of_another_is_not_owned(self, app: Router) -> None:
+    async def test_an_identity_of_another_is_not_owned(self, app: Application) -> None:
         target = f"/identities/8:acs:{OTHER}_{OTHER}/:issueAccessToken{V}"
         reply = await ask(app, "POST", target, good(), SCOPES)
 
@@ -205,7 +212,7 @@ class TestRefusals:
         assert not ATTACKS[attack] or ATTACKS[attack] not in reply.body.decode() or attack == "not a token"
 
     @pytest.mark.parametrize("roles", [None, [], ["Another"], "another", {}])
-    async def test_without_the_role_it_is_forbidden(self, app: Router, roles: object) -> None:
+    async def test_without_the_role_it_is_forbidden(self, app: Application, roles: object) -> None:
         reply = await create(app, good(roles=roles))
 
         assert (403, "Forbidden") == (reply.status, reply.error["code"])
@@ -227,7 +234,7 @@ class TestRefusals:
         assert (401, "Denied") == (reply.status, reply.error["code"])
 
     @pytest.mark.parametrize("first", ["bearer", "signature"])
-    async def test_two_authorizations_are_none(self, app: Router, first: str) -> None:
+    async def test_two_authorizations_are_none(self, app: Application, first: str) -> None:
         signed = signed_headers("POST", f"/identities{V}", host="localhost")
         bearer = (b"authorization", f"Bearer {good()}".encode())
         headers = [bearer, *signed] if first == "bearer" else [*signed, bearer]
@@ -236,7 +243,7 @@ class TestRefusals:
 
         assert (401, "Denied") == (reply.status, reply.error["code"])
 
-    async def test_a_doubled_host_is_refused(self, app: Router) -> None:
+    async def test_a_doubled_host_is_refused(self, app: Application) -> None:
         headers = [(b"host", b"a"), (b"host", b"b"), (b"authorization", f"Bearer {good()}".encode())]
 
         assert 400 == (await call(app, "POST", f"/identities{V}", headers)).status

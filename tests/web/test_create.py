@@ -6,7 +6,6 @@ from typing import Any
 
 import jwt
 import pytest
-from starlette.routing import Router
 
 from builders import NOON, FakeClock, as_header_list, signed_headers
 from mintmark.development import DEVELOPMENT_KEYS, DEVELOPMENT_RESOURCE
@@ -14,7 +13,7 @@ from mintmark.model import Identity
 from mintmark.service import Service
 from mintmark.sources import Sources
 from mintmark.store.sqlite import SqliteStore
-from mintmark.web import build_public_app
+from mintmark.web import Application, build_public_app
 from mintmark.web.call import MAX_BODY
 from mintmark.web.endpoint import Cors
 from mintmark.web.wire import VERSIONS
@@ -27,11 +26,11 @@ ID = re.compile(r"8:acs:00000de7-0000-4000-8000-00000000acc5_[0-9a-f]{8}(-[0-9a-
 
 
 @pytest.fixture
-async def app(service: Service, sources: Sources) -> Router:
+async def app(service: Service, sources: Sources) -> Application:
     return build_public_app(service, sources, cors=Cors(any=True))
 
 
-async def create(app: Router, body: bytes = b"", target: str = TARGET, **signing: Any) -> Reply:
+async def create(app: Application, body: bytes = b"", target: str = TARGET, **signing: Any) -> Reply:
     return await call(app, "POST", target, signed_headers("POST", target, body, **signing), body)
 
 
@@ -46,7 +45,7 @@ async def stored(store: SqliteStore, identity_id: str) -> Identity | None:
 
 class TestSuccess:
     @pytest.mark.parametrize("body", [b"", b"{}", b'{"createTokenWithScopes": null, "expiresInMinutes": null}'])
-    async def test_an_identity_alone(self, app: Router, store: SqliteStore, body: bytes) -> None:
+    async def test_an_identity_alone(self, app: Application, store: SqliteStore, body: bytes) -> None:
         reply = await create(app, body)
 
         assert 201 == reply.status
@@ -55,7 +54,7 @@ class TestSuccess:
         assert await stored(store, reply.json["identity"]["id"]) is not None
 
     async def test_with_a_token_that_another_library_verifies(
-        self, app: Router, service: Service, clock: FakeClock
+        self, app: Application, service: Service, clock: FakeClock
     ) -> None:
         clock.now += 999
         reply = await create(app, b'{"createTokenWithScopes":["voip","chat"],"expiresInMinutes":60}')
@@ -73,12 +72,14 @@ class TestSuccess:
         assert (NOON // 1000, NOON // 1000 + 3600) == (claims["iat"], claims["exp"])
         assert "2026-11-23T13:00:00.0000000+00:00" == reply.json["accessToken"]["expiresOn"]
 
-    async def test_a_token_holds_a_day_unless_asked_otherwise(self, app: Router) -> None:
+    async def test_a_token_holds_a_day_unless_asked_otherwise(self, app: Application) -> None:
         reply = await create(app, b'{"createTokenWithScopes":["chat"]}')
 
         assert "2026-11-24T12:00:00.0000000+00:00" == reply.json["accessToken"]["expiresOn"]
 
-    async def test_the_store_knows_when_and_whether_a_token_was_issued(self, app: Router, store: SqliteStore) -> None:
+    async def test_the_store_knows_when_and_whether_a_token_was_issued(
+        self, app: Application, store: SqliteStore
+    ) -> None:
         alone = await stored(store, (await create(app)).json["identity"]["id"])
         with_token = await stored(
             store, (await create(app, b'{"createTokenWithScopes":["chat"]}')).json["identity"]["id"]
@@ -89,7 +90,7 @@ class TestSuccess:
         assert (NOON, None) == (alone.created_at, alone.last_issued_at)
         assert (NOON, NOON) == (with_token.created_at, with_token.last_issued_at)
 
-    async def test_bytes_and_headers_are_those_of_the_contract(self, app: Router) -> None:
+    async def test_bytes_and_headers_are_those_of_the_contract(self, app: Application) -> None:
         headers = [*signed_headers("POST", TARGET), (b"x-ms-client-request-id", b"my-id")]
 
         reply = await call(app, "POST", TARGET, headers)
@@ -105,18 +106,18 @@ class TestSuccess:
         assert re.fullmatch(r"\d+ms", reply.headers["x-processing-time"])
         assert not {"strict-transport-security", "server", "access-control-allow-origin"} & set(reply.headers)
 
-    async def test_the_secondary_key_is_as_good_and_is_named_in_the_token(self, app: Router) -> None:
+    async def test_the_secondary_key_is_as_good_and_is_named_in_the_token(self, app: Application) -> None:
         reply = await create(app, b'{"createTokenWithScopes":["chat"]}', key=DEVELOPMENT_KEYS[1])
 
         claims = jwt.decode(reply.json["accessToken"]["token"], options={"verify_signature": False})
         assert "s0" == claims["akg"]
 
-    async def test_every_identity_is_another(self, app: Router, store: SqliteStore) -> None:
+    async def test_every_identity_is_another(self, app: Application, store: SqliteStore) -> None:
         ids = {(await create(app)).json["identity"]["id"] for _ in range(20)}
 
         assert 20 == len(ids) == await count(store)
 
-    async def test_a_body_in_pieces_is_one_body(self, app: Router) -> None:
+    async def test_a_body_in_pieces_is_one_body(self, app: Application) -> None:
         body = b'{"createTokenWithScopes":["chat"]}'
 
         reply = await call(app, "POST", TARGET, signed_headers("POST", TARGET, body), [body[:5], b"", body[5:]])
@@ -124,7 +125,7 @@ class TestSuccess:
         assert 201 == reply.status
 
     async def test_a_later_api_version_is_served_and_warned_of_once(
-        self, app: Router, caplog: pytest.LogCaptureFixture
+        self, app: Application, caplog: pytest.LogCaptureFixture
     ) -> None:
         for _ in range(3):
             assert 201 == (await create(app, target="/identities?api-version=2030-01-01")).status
@@ -167,7 +168,7 @@ class TestRefusals:
     )
     async def test_each_says_what_is_wrong_and_stores_nothing(
         self,
-        app: Router,
+        app: Application,
         store: SqliteStore,
         change: dict[str, Any],
         status: int,
@@ -182,35 +183,35 @@ class TestRefusals:
         assert "retry-after" not in reply.headers
         assert 0 == await count(store)
 
-    async def test_a_body_announced_too_large_is_not_waited_for(self, app: Router) -> None:
+    async def test_a_body_announced_too_large_is_not_waited_for(self, app: Application) -> None:
         headers = [*signed_headers("POST", TARGET)[:-2], (b"content-length", b"65537")]
 
         assert 413 == (await call(app, "POST", TARGET, headers, [])).status
 
-    async def test_a_body_that_grows_too_large_is_refused(self, app: Router) -> None:
+    async def test_a_body_that_grows_too_large_is_refused(self, app: Application) -> None:
         reply = await call(app, "POST", TARGET, [], [b" " * 40_000, b" " * 40_000])
 
         assert 413 == reply.status
 
-    async def test_nobody_is_answered_who_has_gone(self, app: Router, store: SqliteStore) -> None:
+    async def test_nobody_is_answered_who_has_gone(self, app: Application, store: SqliteStore) -> None:
         assert 0 == (await call(app, "POST", TARGET, signed_headers("POST", TARGET), [])).status
         assert 0 == await count(store)
 
-    async def test_authentication_comes_before_parsing(self, app: Router) -> None:
+    async def test_authentication_comes_before_parsing(self, app: Application) -> None:
         assert 401 == (await create(app, b"{", key=b"wrong")).status
 
-    async def test_without_authorization_it_names_the_schemes(self, app: Router) -> None:
+    async def test_without_authorization_it_names_the_schemes(self, app: Application) -> None:
         reply = await call(app, "POST", TARGET, [(b"host", b"localhost")])
 
         schemes = [value for name, value in reply.header_list if name == b"www-authenticate"]
         assert (401, "Denied", [b"HMAC-SHA256", b"Bearer"]) == (reply.status, reply.error["code"], schemes)
 
-    async def test_a_doubled_host_is_400(self, app: Router) -> None:
+    async def test_a_doubled_host_is_400(self, app: Application) -> None:
         reply = await call(app, "POST", TARGET, [*signed_headers("POST", TARGET), (b"host", b"x")])
 
         assert (400, "Host") == (reply.status, reply.error["target"])
 
-    async def test_a_401_explains_itself(self, app: Router) -> None:
+    async def test_a_401_explains_itself(self, app: Application) -> None:
         headers = [(name, b"other" if name == b"host" else value) for name, value in signed_headers("POST", TARGET)]
 
         reply = await call(app, "POST", TARGET, headers)
@@ -221,7 +222,7 @@ class TestRefusals:
         assert "Denied by the resource provider." == reply.error["message"]
 
     @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "BREW"])
-    async def test_any_other_method_is_405_with_allow(self, app: Router, method: str) -> None:
+    async def test_any_other_method_is_405_with_allow(self, app: Application, method: str) -> None:
         reply = await call(app, method, TARGET)
 
         assert (405, "POST") == (reply.status, reply.headers["allow"])
@@ -229,12 +230,12 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "path", ["/", "/identities/", "/Identities", "//identities", "/%00", "/..%2f", "/identities%0A"]
     )
-    async def test_any_other_path_is_404(self, app: Router, path: str) -> None:
+    async def test_any_other_path_is_404(self, app: Application, path: str) -> None:
         reply = await call(app, "POST", path)
 
         assert (404, "NotFound") == (reply.status, reply.error["code"])
 
-    async def test_a_store_that_fails_is_503_with_retry_after(self, app: Router, store: SqliteStore) -> None:
+    async def test_a_store_that_fails_is_503_with_retry_after(self, app: Application, store: SqliteStore) -> None:
         await store.close()
 
         reply = await create(app)
@@ -242,7 +243,7 @@ class TestRefusals:
         assert (503, "ServiceUnavailable", "1") == (reply.status, reply.error["code"], reply.headers["retry-after"])
 
     async def test_what_nobody_foresaw_is_500_and_says_nothing(
-        self, app: Router, service: Service, caplog: pytest.LogCaptureFixture
+        self, app: Application, service: Service, caplog: pytest.LogCaptureFixture
     ) -> None:
         (await service.keyring()).signers.clear()  # A fault that no request can cause.
 
@@ -252,7 +253,7 @@ class TestRefusals:
         assert caplog.records[-1].exc_info is not None
 
     @pytest.mark.parametrize("request_id", [b"x" * 1025, b"\xff", b"a\x01b", "é".encode()])
-    async def test_a_request_id_that_cannot_be_said_back_is_not(self, app: Router, request_id: bytes) -> None:
+    async def test_a_request_id_that_cannot_be_said_back_is_not(self, app: Application, request_id: bytes) -> None:
         reply = await call(
             app, "POST", TARGET, [*signed_headers("POST", TARGET), (b"x-ms-client-request-id", request_id)]
         )
@@ -264,7 +265,7 @@ class TestRefusals:
 class TestCors:
     ORIGIN = (b"origin", b"http://localhost:3000")
 
-    async def test_a_preflight_allows_what_a_page_needs(self, app: Router) -> None:
+    async def test_a_preflight_allows_what_a_page_needs(self, app: Application) -> None:
         asked = as_header_list(
             [
                 ("access-control-request-method", "POST"),
@@ -282,7 +283,7 @@ class TestCors:
         )
         assert "content-length" not in reply.headers
 
-    async def test_answers_and_refusals_can_be_read_by_a_page(self, app: Router) -> None:
+    async def test_answers_and_refusals_can_be_read_by_a_page(self, app: Application) -> None:
         for headers in (signed_headers("POST", TARGET), []):
             reply = await call(app, "POST", TARGET, [*headers, self.ORIGIN])
 
@@ -299,13 +300,13 @@ class TestCors:
 
 
 class TestRelyingParties:
-    async def test_the_key_set_has_the_public_key_and_may_be_cached(self, app: Router, service: Service) -> None:
+    async def test_the_key_set_has_the_public_key_and_may_be_cached(self, app: Application, service: Service) -> None:
         reply = await call(app, "GET", "/.well-known/jwks.json")
 
         assert (await service.keyring()).public_jwks == reply.json["keys"]
         assert "public, max-age=600" == reply.headers["cache-control"]
 
-    async def test_discovery_leads_to_it(self, app: Router) -> None:
+    async def test_discovery_leads_to_it(self, app: Application) -> None:
         document = (await call(app, "GET", "/.well-known/openid-configuration")).json
 
         assert "https://localhost:12443" == document["issuer"]
@@ -313,7 +314,7 @@ class TestRelyingParties:
         assert ["ES256"] == document["id_token_signing_alg_values_supported"]
 
     @pytest.mark.parametrize("path", ["/.well-known/jwks.json", "/.well-known/openid-configuration"])
-    async def test_head_answers_as_get_without_a_body(self, app: Router, path: str) -> None:
+    async def test_head_answers_as_get_without_a_body(self, app: Application, path: str) -> None:
         got, headed = await call(app, "GET", path), await call(app, "HEAD", path)
 
         assert (200, b"", got.headers["content-length"]) == (
@@ -322,7 +323,7 @@ class TestRelyingParties:
             headed.headers["content-length"],
         )
 
-    async def test_tokens_and_json_never_hold_private_parts(self, app: Router) -> None:
+    async def test_tokens_and_json_never_hold_private_parts(self, app: Application) -> None:
         keys = json.dumps((await call(app, "GET", "/.well-known/jwks.json")).json)
 
         assert '"d"' not in keys

@@ -54,5 +54,5 @@ async def test_its_line_has_its_correlation_vector_and_nothing_that_its_caller_c
         await answering
 
     assert [b"500"] == [b"%d" % each["status"] for each in sent if "status" in each] or handler is hang
-    assert "Request AAAAAAAAAAAAAAAAAAAAAQ.0" in caplog.text
+    assert "Request AAAAAAAAAAEAAAAAAAAAAQ.0" in caplog.text
     assert SECRET not in caplog.text

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.routing import Router
 
 from builders import ISSUER, NOON, SEALER, FakeClock, counted_sources, signed_headers
 from mintmark.compose import open_service
 from mintmark.doors.dev import fill_store
 from mintmark.shared import SharedWords
 from mintmark.store.sqlite import SqliteStore
-from mintmark.web import build_public_app
+from mintmark.web import Application, build_public_app
 from mintmark.web.endpoint import Cors
 from web.asgi_client import Reply, call
 
@@ -34,7 +33,7 @@ class Running:
 
     def __init__(self, folder: Path) -> None:
         self.runner = asyncio.Runner()
-        self.app: Router
+        self.app: Application
         self.store: SqliteStore
         self.runner.run(self._open(folder))
 

@@ -6,14 +6,13 @@ from urllib.parse import quote
 
 import jwt
 import pytest
-from starlette.routing import Router
 
 from builders import NOON, FakeClock, signed_headers
 from mintmark.development import DEVELOPMENT_RESOURCE
 from mintmark.service import Service
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources
-from mintmark.web import build_public_app
+from mintmark.web import Application, build_public_app
 from mintmark.web.wire import NEWEST, VERSIONS
 from web.apps import an_administration
 from web.asgi_client import Reply, call
@@ -28,30 +27,30 @@ ISSUE, REVOKE = "/:issueAccessToken", "/:revokeAccessTokens"
 
 
 @pytest.fixture
-async def app(service: Service, sources: Sources) -> Router:
+async def app(service: Service, sources: Sources) -> Application:
     return build_public_app(service, sources)
 
 
 async def ask(
-    app: Router, method: str, path: str, body: bytes = b"", *, version: str = "2023-10-01", **signing: Any
+    app: Application, method: str, path: str, body: bytes = b"", *, version: str = "2023-10-01", **signing: Any
 ) -> Reply:
     target = f"{path}?api-version={version}"
     return await call(app, method, target, signed_headers(method, target, body, **signing), body)
 
 
-async def created(app: Router, body: bytes = b"", version: str = "2023-10-01") -> str:
+async def created(app: Application, body: bytes = b"", version: str = "2023-10-01") -> str:
     reply = await ask(app, "POST", "/identities", body, version=version)
     return str(reply.json["identity"]["id"])
 
 
-async def issued(app: Router, identity_id: str, **asking: Any) -> str:
+async def issued(app: Application, identity_id: str, **asking: Any) -> str:
     reply = await ask(app, "POST", f"/identities/{identity_id}{ISSUE}", b'{"scopes":["chat"]}', **asking)
     return str(reply.json["token"])
 
 
 class TestEveryVersion:
     @EVERY_VERSION
-    async def test_create_issue_revoke_delete(self, app: Router, service: Service, version: str) -> None:
+    async def test_create_issue_revoke_delete(self, app: Application, service: Service, version: str) -> None:
         identity_id = await created(app, b'{"createTokenWithScopes":["chat","voip"]}', version)
         token = await issued(app, identity_id, version=version)
         revoked = await ask(app, "POST", f"/identities/{identity_id}{REVOKE}", version=version)
@@ -62,7 +61,7 @@ class TestEveryVersion:
         assert not (await service.introspect(token)).active
 
     @EVERY_VERSION
-    async def test_get_exists_in_the_preview_only(self, app: Router, version: str) -> None:
+    async def test_get_exists_in_the_preview_only(self, app: Application, version: str) -> None:
         reply = await ask(app, "GET", f"/identities/{await created(app)}", version=version)
 
         if version == PREVIEW:
@@ -72,14 +71,16 @@ class TestEveryVersion:
             assert "Supported: 2025-03-02-preview." in reply.error["message"]
 
     @EVERY_VERSION
-    async def test_custom_ids_mean_something_in_the_preview_only(self, app: Router, version: str) -> None:
+    async def test_custom_ids_mean_something_in_the_preview_only(self, app: Application, version: str) -> None:
         ids = {await created(app, b'{"customId":"ann"}', version) for _ in range(2)}
 
         assert (1 if version == PREVIEW else 2) == len(ids)
 
     @EVERY_VERSION
     @pytest.mark.parametrize("scope", NEWEST.scopes)
-    async def test_each_scope_from_the_version_that_brought_it(self, app: Router, version: str, scope: str) -> None:
+    async def test_each_scope_from_the_version_that_brought_it(
+        self, app: Application, version: str, scope: str
+    ) -> None:
         body = f'{{"scopes":["{scope}"]}}'.encode()
         reply = await ask(app, "POST", f"/identities/{await created(app)}{ISSUE}", body, version=version)
 
@@ -94,7 +95,7 @@ class TestEveryVersion:
 
 
 class TestIssue:
-    async def test_a_token_with_its_expiry_in_compact_json(self, app: Router) -> None:
+    async def test_a_token_with_its_expiry_in_compact_json(self, app: Application) -> None:
         identity_id = await created(app)
         body = b'{"scopes":["voip","chat"],"expiresInMinutes":60}'
         reply = await ask(app, "POST", f"/identities/{identity_id}{ISSUE}", body)
@@ -118,7 +119,9 @@ class TestIssue:
             ),
         ],
     )
-    async def test_refusals_have_the_recorded_texts(self, app: Router, body: bytes, message: str, target: str) -> None:
+    async def test_refusals_have_the_recorded_texts(
+        self, app: Application, body: bytes, message: str, target: str
+    ) -> None:
         reply = await ask(app, "POST", f"/identities/{await created(app)}{ISSUE}", body)
 
         assert (400, "ValidationError", message, target) == (
@@ -128,7 +131,7 @@ class TestIssue:
             reply.error["target"],
         )
 
-    async def test_an_unknown_scope_names_the_field_and_the_list(self, app: Router) -> None:
+    async def test_an_unknown_scope_names_the_field_and_the_list(self, app: Application) -> None:
         reply = await ask(app, "POST", f"/identities/{await created(app)}{ISSUE}", b'{"scopes":["x"]}')
 
         assert (400, "scopes") == (reply.status, reply.error["target"])
@@ -146,7 +149,7 @@ class TestWhoseIdentity:
         ],
     )
     async def test_every_operation_answers_as_the_contract_says(
-        self, app: Router, method: str, suffix: str, body: bytes, version: str, unknown: int
+        self, app: Application, method: str, suffix: str, body: bytes, version: str, unknown: int
     ) -> None:
         foreign = await ask(app, method, f"/identities/{FOREIGN}{suffix}", body, version=version)
         malformed = await ask(app, method, f"/identities/nobody{suffix}", body, version=version)
@@ -166,7 +169,7 @@ class TestWhoseIdentity:
             )
 
     @pytest.mark.parametrize("colon", [":", "%3A", "%3a"])
-    async def test_colons_may_be_encoded_or_not_and_both_sign(self, app: Router, colon: str) -> None:
+    async def test_colons_may_be_encoded_or_not_and_both_sign(self, app: Application, colon: str) -> None:
         in_path = (await created(app)).replace(":", colon)
 
         assert 200 == (await ask(app, "POST", f"/identities/{in_path}{ISSUE}", b'{"scopes":["chat"]}')).status
@@ -175,13 +178,13 @@ class TestWhoseIdentity:
         "identity_id",
         ["8:acs:", "8:acs:x_y", UNKNOWN[2:], UNKNOWN + "0", UNKNOWN.upper(), "%00", "8:acs:%2e%2e", "é", "8%253Aacs"],
     )
-    async def test_what_is_no_id_is_refused(self, app: Router, identity_id: str) -> None:
+    async def test_what_is_no_id_is_refused(self, app: Application, identity_id: str) -> None:
         path = f"/identities/{quote(identity_id, safe=':%')}"
         assert 400 == (await ask(app, "DELETE", path)).status
 
 
 class TestDeleted:
-    async def test_a_deleted_identity_gets_no_token_and_stays_deleted(self, app: Router, service: Service) -> None:
+    async def test_a_deleted_identity_gets_no_token_and_stays_deleted(self, app: Application, service: Service) -> None:
         identity_id = await created(app)
         token = await issued(app, identity_id)
         first = await ask(app, "DELETE", f"/identities/{identity_id}")
@@ -193,7 +196,7 @@ class TestDeleted:
         assert (204, 204, 404, 404, 404) == (first.status, second.status, issue.status, revoke.status, got.status)
         assert "deleted" in (await service.introspect(token)).reason
 
-    async def test_its_custom_id_is_free_again(self, app: Router) -> None:
+    async def test_its_custom_id_is_free_again(self, app: Application) -> None:
         first = await created(app, b'{"customId":"ann"}', PREVIEW)
         await ask(app, "DELETE", f"/identities/{first}")
 
@@ -203,7 +206,7 @@ class TestDeleted:
         assert first != second.json["identity"]["id"]
 
     async def test_it_is_forgotten_when_its_last_token_must_have_expired(
-        self, app: Router, service: Service, clock: FakeClock
+        self, app: Application, service: Service, clock: FakeClock
     ) -> None:
         identity_id = await created(app)
         token = await issued(app, identity_id)
@@ -223,7 +226,7 @@ class TestDeleted:
 
 class TestRevoked:
     async def test_revoking_ends_what_was_issued_before_and_nothing_after_in_the_same_millisecond(
-        self, app: Router, service: Service
+        self, app: Application, service: Service
     ) -> None:
         identity_id = await created(app)
         before = await issued(app, identity_id)
@@ -233,14 +236,14 @@ class TestRevoked:
         assert "The token was revoked." == (await service.introspect(before)).reason
         assert (await service.introspect(after)).active
 
-    async def test_a_token_that_came_with_the_identity_is_revoked_too(self, app: Router, service: Service) -> None:
+    async def test_a_token_that_came_with_the_identity_is_revoked_too(self, app: Application, service: Service) -> None:
         reply = await ask(app, "POST", "/identities", b'{"createTokenWithScopes":["chat"]}')
         await ask(app, "POST", f"/identities/{reply.json['identity']['id']}{REVOKE}")
 
         assert not (await service.introspect(reply.json["accessToken"]["token"])).active
 
     async def test_a_clock_that_jumps_back_revives_nothing(
-        self, app: Router, service: Service, clock: FakeClock
+        self, app: Application, service: Service, clock: FakeClock
     ) -> None:
         identity_id = await created(app)
         token = await issued(app, identity_id)
@@ -251,7 +254,7 @@ class TestRevoked:
 
         assert [False, True] == [(await service.introspect(each)).active for each in (token, again)]
 
-    async def test_another_identity_is_not_touched(self, app: Router, service: Service) -> None:
+    async def test_another_identity_is_not_touched(self, app: Application, service: Service) -> None:
         one, other = await created(app), await created(app)
         token = await issued(app, other)
         await ask(app, "POST", f"/identities/{one}{REVOKE}")
@@ -260,14 +263,14 @@ class TestRevoked:
 
 
 class TestCustomIds:
-    async def test_the_first_is_201_and_the_next_200_with_the_same_identity(self, app: Router) -> None:
+    async def test_the_first_is_201_and_the_next_200_with_the_same_identity(self, app: Application) -> None:
         first = await ask(app, "POST", "/identities", b'{"customId":"ann"}', version=PREVIEW)
         second = await ask(app, "POST", "/identities", b'{"customId":"ann"}', version=PREVIEW)
 
         assert (201, 200) == (first.status, second.status)
         assert first.json == second.json
 
-    async def test_the_same_identity_can_get_a_token_that_lives(self, app: Router, service: Service) -> None:
+    async def test_the_same_identity_can_get_a_token_that_lives(self, app: Application, service: Service) -> None:
         body = b'{"customId":"ann","createTokenWithScopes":["chat"]}'
         first = await ask(app, "POST", "/identities", body, version=PREVIEW)
         await ask(app, "POST", f"/identities/{first.json['identity']['id']}{REVOKE}")
@@ -276,7 +279,7 @@ class TestCustomIds:
         tokens = [reply.json["accessToken"]["token"] for reply in (first, second)]
         assert [False, True] == [(await service.introspect(token)).active for token in tokens]
 
-    async def test_get_knows_it_and_when_a_token_was_issued(self, app: Router, clock: FakeClock) -> None:
+    async def test_get_knows_it_and_when_a_token_was_issued(self, app: Application, clock: FakeClock) -> None:
         identity_id = await created(app, b'{"customId":"ann"}', PREVIEW)
         before = (await ask(app, "GET", f"/identities/{identity_id}", version=PREVIEW)).json
         clock.now += 1234
@@ -286,19 +289,19 @@ class TestCustomIds:
         assert {"id": identity_id, "customId": "ann"} == before
         assert {**before, "lastTokenIssuedAt": "2026-11-23T12:00:01.2340000+00:00"} == after
 
-    async def test_get_without_either_has_the_id_alone(self, app: Router) -> None:
+    async def test_get_without_either_has_the_id_alone(self, app: Application) -> None:
         identity_id = await created(app)
 
         assert {"id": identity_id} == (await ask(app, "GET", f"/identities/{identity_id}", version=PREVIEW)).json
 
     @pytest.mark.parametrize("custom_id", ['""', '"' + "x" * 257 + '"', "1", "true", "[]", "{}"])
-    async def test_what_is_no_name_is_refused(self, app: Router, custom_id: str) -> None:
+    async def test_what_is_no_name_is_refused(self, app: Application, custom_id: str) -> None:
         reply = await ask(app, "POST", "/identities", f'{{"customId":{custom_id}}}'.encode(), version=PREVIEW)
 
         assert (400, "customId") == (reply.status, reply.error["target"])
 
     @pytest.mark.parametrize("custom_id", ["a", "x" * 256, "ä ö/\\'%00", "😀"])
-    async def test_any_other_text_is_a_name(self, app: Router, custom_id: str) -> None:
+    async def test_any_other_text_is_a_name(self, app: Application, custom_id: str) -> None:
         body = json.dumps({"customId": custom_id}).encode()
         identity_id = await created(app, body, PREVIEW)
 
@@ -306,7 +309,7 @@ class TestCustomIds:
         assert custom_id == got.json["customId"]
 
     async def test_two_resources_have_each_their_own(
-        self, app: Router, service: Service, sources: Sources, words: SharedWords
+        self, app: Application, service: Service, sources: Sources, words: SharedWords
     ) -> None:
         _, keys = await an_administration(service, sources, words).add_resource("other")
         one = await created(app, b'{"customId":"ann"}', PREVIEW)

@@ -1,14 +1,13 @@
 """Limits as a client meets them."""
 
 import pytest
-from starlette.routing import Router
 
 from builders import FakeClock, signed_headers
 from mintmark.limits import Limiter, shared_cells
 from mintmark.service import Service
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources
-from mintmark.web import build_public_app
+from mintmark.web import Application, build_public_app
 from web.apps import an_administration
 from web.asgi_client import Reply, call
 
@@ -18,16 +17,16 @@ CREATE = "/identities?api-version=2023-10-01"
 
 
 @pytest.fixture
-def app(service: Service, sources: Sources) -> Router:
+def app(service: Service, sources: Sources) -> Application:
     return build_public_app(service, sources, limiter=Limiter({"create": 3, "issue": 1}, shared_cells(1), 0))
 
 
-async def create(app: Router, clock: FakeClock, body: bytes = b"", **signing: bytes) -> Reply:
+async def create(app: Application, clock: FakeClock, body: bytes = b"", **signing: bytes) -> Reply:
     headers = signed_headers("POST", CREATE, body, now=clock.now, **signing)  # type: ignore[arg-type]
     return await call(app, "POST", CREATE, headers, body)
 
 
-async def test_one_too_many_is_told_when_there_is_room_again(app: Router, clock: FakeClock) -> None:
+async def test_one_too_many_is_told_when_there_is_room_again(app: Application, clock: FakeClock) -> None:
     clock.advance(seconds=12.5)
 
     replies = [await create(app, clock) for _ in range(4)]
@@ -40,7 +39,7 @@ async def test_one_too_many_is_told_when_there_is_room_again(app: Router, clock:
     } == replies[-1].error
 
 
-async def test_who_waits_as_told_is_served_however_often_it_was_refused(app: Router, clock: FakeClock) -> None:
+async def test_who_waits_as_told_is_served_however_often_it_was_refused(app: Application, clock: FakeClock) -> None:
     refused = [await create(app, clock) for _ in range(20)][-1]
     clock.advance(seconds=int(refused.headers["retry-after"]) - 1)
     assert 429 == (await create(app, clock)).status
@@ -50,7 +49,7 @@ async def test_who_waits_as_told_is_served_however_often_it_was_refused(app: Rou
     assert [201, 201, 201, 429] == [(await create(app, clock)).status for _ in range(4)]
 
 
-async def test_operations_are_counted_apart_and_one_without_limit_passes(app: Router, clock: FakeClock) -> None:
+async def test_operations_are_counted_apart_and_one_without_limit_passes(app: Application, clock: FakeClock) -> None:
     created = [await create(app, clock) for _ in range(4)]
     identity = created[0].json["identity"]["id"]
 
@@ -64,7 +63,7 @@ async def test_operations_are_counted_apart_and_one_without_limit_passes(app: Ro
 
 
 async def test_resources_are_counted_apart(
-    app: Router, clock: FakeClock, service: Service, sources: Sources, words: SharedWords
+    app: Application, clock: FakeClock, service: Service, sources: Sources, words: SharedWords
 ) -> None:
     administration = an_administration(service, sources, words)
     await administration.add_resource("contoso", "europe", ())
@@ -74,10 +73,10 @@ async def test_resources_are_counted_apart(
     assert [201, 201, 201, 429] == [(await create(app, clock, key=key)).status for _ in range(4)]
 
 
-async def test_a_request_that_is_not_the_resources_does_not_count(app: Router, clock: FakeClock) -> None:
+async def test_a_request_that_is_not_the_resources_does_not_count(app: Application, clock: FakeClock) -> None:
     assert {401} == {(await create(app, clock, key=b"x" * 64)).status for _ in range(5)}
     assert 201 == (await create(app, clock)).status
 
 
-async def test_one_that_is_wrong_does(app: Router, clock: FakeClock) -> None:
+async def test_one_that_is_wrong_does(app: Application, clock: FakeClock) -> None:
     assert [400, 400, 400, 429] == [(await create(app, clock, b"{")).status for _ in range(4)]

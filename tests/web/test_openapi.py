@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.routing import Router
 
 from builders import as_header_list
 from mintmark.errors import InvalidRequest
@@ -19,6 +18,7 @@ from mintmark.model import parse_identity_id
 from mintmark.service import Service
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources
+from mintmark.web import Application
 from mintmark.web.openapi import OPERATIONS, document
 from mintmark.web.problems import PROBLEMS
 from mintmark.web.wire import NEWEST, VERSIONS, ApiVersion, read_create, read_issue
@@ -34,12 +34,12 @@ EVERY_VERSION = pytest.mark.parametrize("version", VERSIONS.values(), ids=lambda
 
 
 @pytest.fixture
-async def app(service: Service, sources: Sources, words: SharedWords, tmp_path: Path) -> Router:
+async def app(service: Service, sources: Sources, words: SharedWords, tmp_path: Path) -> Application:
     return an_admin_app(service, sources, words, tmp_path)
 
 
 @pytest.fixture
-async def page(app: Router) -> Reply:
+async def page(app: Application) -> Reply:
     reply = await call(app, "GET", "/_mintmark/openapi", HERE)
     assert (200, "text/html; charset=utf-8") == (reply.status, reply.headers["content-type"])
     return reply
@@ -47,24 +47,24 @@ async def page(app: Router) -> Reply:
 
 class TestDocuments:
     @EVERY_VERSION
-    async def test_each_version_has_one(self, app: Router, version: ApiVersion) -> None:
+    async def test_each_version_has_one(self, app: Application, version: ApiVersion) -> None:
         reply = await call(app, "GET", f"{DOCUMENT}?api-version={version.name}", HERE)
 
         assert (200, "application/json") == (reply.status, reply.headers["content-type"])
         assert document(version, "https://localhost:12443") == reply.json
 
-    async def test_the_newest_is_the_one_without_a_name(self, app: Router) -> None:
+    async def test_the_newest_is_the_one_without_a_name(self, app: Application) -> None:
         assert document(NEWEST, "https://localhost:12443") == (await call(app, "GET", DOCUMENT, HERE)).json
 
     @pytest.mark.parametrize("name", ["2020-01-01", "2030-01-01", "latest", "%FF", "x" * 1000])
-    async def test_a_version_that_is_not_served_is_refused_with_the_list(self, app: Router, name: str) -> None:
+    async def test_a_version_that_is_not_served_is_refused_with_the_list(self, app: Application, name: str) -> None:
         reply = await call(app, "GET", f"{DOCUMENT}?api-version={name}", HERE)
 
         assert (400, "UnsupportedApiVersion") == (reply.status, reply.error["code"])
         assert f"Supported: {', '.join(VERSIONS)}." in reply.error["message"]
         assert len(reply.error["message"]) < 500
 
-    async def test_pages_of_other_origins_do_not_get_them(self, app: Router) -> None:
+    async def test_pages_of_other_origins_do_not_get_them(self, app: Application) -> None:
         for path in (DOCUMENT, "/_mintmark/openapi"):
             foreign = [*HERE, (b"origin", b"https://evil.example")]
             assert 403 == (await call(app, "GET", path, foreign)).status
@@ -136,7 +136,7 @@ class TestPage:
             assert f"{operation.method.upper()} {operation.path}<" in page.body.decode()
             assert html.escape(operation.summary) in page.body.decode()
 
-    async def test_it_has_every_version_with_its_document_and_scopes(self, app: Router, page: Reply) -> None:
+    async def test_it_has_every_version_with_its_document_and_scopes(self, app: Application, page: Reply) -> None:
         links = re.findall(r'href="([^"]+)"', page.body.decode())
 
         assert [f"{DOCUMENT}?api-version={name}" for name in reversed(VERSIONS)] == links
@@ -170,5 +170,5 @@ class TestPage:
             word in page.body for word in (b"<script", b"<link", b"<img", b"src=", b"@import", b"url(", b"//")
         )
 
-    async def test_the_start_page_leads_to_it(self, app: Router) -> None:
+    async def test_the_start_page_leads_to_it(self, app: Application) -> None:
         assert b'href="/_mintmark/openapi"' in (await call(app, "GET", "/", HERE)).body

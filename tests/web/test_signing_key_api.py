@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.routing import Router
 
 from builders import SEALER, FakeClock
 from mintmark.keyring import PUBLISHED_AHEAD
 from mintmark.service import Service
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources
-from mintmark.web import build_public_app
+from mintmark.web import Application, build_public_app
 from web.apps import an_admin_app
 from web.asgi_client import Reply, call
 
@@ -23,25 +22,25 @@ AT_ONCE = b'{"atOnce":true}'
 
 
 @pytest.fixture
-def app(service: Service, sources: Sources, words: SharedWords, tmp_path: Path) -> Router:
+def app(service: Service, sources: Sources, words: SharedWords, tmp_path: Path) -> Application:
     return an_admin_app(service, sources, words, tmp_path)
 
 
-async def ask(app: Router, method: str, target: str, body: bytes = b"") -> Reply:
+async def ask(app: Application, method: str, target: str, body: bytes = b"") -> Reply:
     headers = [(b"host", b"localhost:12090"), (b"content-type", b"application/json")]
     return await call(app, method, target, headers, body)
 
 
-async def listed(app: Router) -> list[dict[str, Any]]:
+async def listed(app: Application) -> list[dict[str, Any]]:
     keys: list[dict[str, Any]] = (await ask(app, "GET", KEYS)).json["signingKeys"]
     return keys
 
 
-async def states(app: Router) -> list[str]:
+async def states(app: Application) -> list[str]:
     return [key["state"] for key in await listed(app)]
 
 
-async def test_every_key_is_listed_with_what_it_does_and_nothing_secret(app: Router) -> None:
+async def test_every_key_is_listed_with_what_it_does_and_nothing_secret(app: Application) -> None:
     (key,) = await listed(app)
 
     noon = "2026-11-23T12:00:00.0000000+00:00"
@@ -51,7 +50,7 @@ async def test_every_key_is_listed_with_what_it_does_and_nothing_secret(app: Rou
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"atOnce":false}'])
-async def test_a_rotation_answers_the_key_that_comes_next(app: Router, clock: FakeClock, body: bytes) -> None:
+async def test_a_rotation_answers_the_key_that_comes_next(app: Application, clock: FakeClock, body: bytes) -> None:
     first, second = await ask(app, "POST", ROTATE, body), await ask(app, "POST", ROTATE, body)
 
     assert [201, 200] == [first.status, second.status]
@@ -61,7 +60,7 @@ async def test_a_rotation_answers_the_key_that_comes_next(app: Router, clock: Fa
     assert ["retired", "signing"] == await states(app)
 
 
-async def test_one_at_once_signs_already(app: Router) -> None:
+async def test_one_at_once_signs_already(app: Application) -> None:
     reply = await ask(app, "POST", ROTATE, AT_ONCE)
 
     assert (201, "signing") == (reply.status, reply.json["state"])
@@ -69,7 +68,7 @@ async def test_one_at_once_signs_already(app: Router) -> None:
 
 
 async def test_relying_parties_see_the_new_key_at_once_and_may_keep_it(
-    app: Router, service: Service, sources: Sources
+    app: Application, service: Service, sources: Sources
 ) -> None:
     key = (await ask(app, "POST", ROTATE)).json
 
@@ -80,21 +79,21 @@ async def test_relying_parties_see_the_new_key_at_once_and_may_keep_it(
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b'{"atOnce":"yes"}', b'{"atOnce":null}', b'{"atonce":true}', b"null"])
-async def test_a_body_that_is_none_is_refused(app: Router, body: bytes) -> None:
+async def test_a_body_that_is_none_is_refused(app: Application, body: bytes) -> None:
     reply = await ask(app, "POST", ROTATE, body)
 
     assert (400, "ValidationError") == (reply.status, reply.error["code"])
     assert 1 == len(await listed(app))
 
 
-async def test_a_key_that_does_not_sign_can_be_removed(app: Router) -> None:
+async def test_a_key_that_does_not_sign_can_be_removed(app: Application) -> None:
     old, new = (await listed(app))[0]["kid"], (await ask(app, "POST", ROTATE, AT_ONCE)).json["kid"]
 
     assert 204 == (await ask(app, "DELETE", f"{KEYS}/{old}")).status
     assert [new] == [key["kid"] for key in await listed(app)]
 
 
-async def test_the_one_that_signs_and_one_that_is_not_there_cannot(app: Router) -> None:
+async def test_the_one_that_signs_and_one_that_is_not_there_cannot(app: Application) -> None:
     signing = (await listed(app))[0]["kid"]
 
     refused = [await ask(app, "DELETE", f"{KEYS}/{kid}") for kid in (signing, "nobody", "%00")]
@@ -104,7 +103,7 @@ async def test_the_one_that_signs_and_one_that_is_not_there_cannot(app: Router) 
     assert "kid" == refused[0].error["target"]
 
 
-async def test_key_encryption_keys_are_listed_with_how_much_each_seals(app: Router) -> None:
+async def test_key_encryption_keys_are_listed_with_how_much_each_seals(app: Application) -> None:
     reply = await ask(app, "GET", "/_mintmark/key-encryption-keys")
 
     assert {"keyEncryptionKeys": [{"id": SEALER.key_id, "seals": 3}]} == json.loads(reply.body)

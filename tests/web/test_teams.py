@@ -6,7 +6,6 @@ from typing import Any
 
 import jwt
 import pytest
-from starlette.routing import Router
 
 from builders import ISSUER as OURS
 from builders import NOON, SEALER, FakeClock, as_header_list, signed_headers
@@ -22,7 +21,7 @@ from mintmark.shared import SharedWords
 from mintmark.sources import Sources
 from mintmark.store import Store
 from mintmark.teams import TEAMS_AUDIENCES, TeamsIssuer
-from mintmark.web import build_public_app
+from mintmark.web import Application, build_public_app
 from mintmark.web.wire import VERSIONS
 from web.apps import an_administration
 from web.asgi_client import Reply, call
@@ -83,11 +82,11 @@ async def service(store: Store, sources: Sources, words: SharedWords, clock: Fak
 
 
 @pytest.fixture
-def app(service: Service, sources: Sources) -> Router:
+def app(service: Service, sources: Sources) -> Application:
     return build_public_app(service, sources)
 
 
-async def exchange(app: Router, body: Any, version: str = "2023-10-01", now: int = NOON) -> Reply:
+async def exchange(app: Application, body: Any, version: str = "2023-10-01", now: int = NOON) -> Reply:
     sent = body if isinstance(body, bytes) else json.dumps(body).encode()
     target = f"{EXCHANGE}?api-version={version}"
     return await call(app, "POST", target, signed_headers("POST", target, sent, now=now), sent)
@@ -103,7 +102,7 @@ def read(reply: Reply) -> dict[str, Any]:
 
 
 class TestToken:
-    async def test_it_has_the_claims_of_acs_in_their_order_then_ours(self, app: Router) -> None:
+    async def test_it_has_the_claims_of_acs_in_their_order_then_ours(self, app: Application) -> None:
         reply = await exchange(app, asked())
 
         shown = read(reply)
@@ -136,15 +135,17 @@ class TestToken:
     @pytest.mark.parametrize(
         ("life", "lives"), [(1, 1), (3600, 3600), (86_400, 86_400), (86_401, 86_400), (10**9, 86_400), (90.9, 90)]
     )
-    async def test_it_outlives_neither_the_users_token_nor_a_day(self, app: Router, life: float, lives: int) -> None:
+    async def test_it_outlives_neither_the_users_token_nor_a_day(
+        self, app: Application, life: float, lives: int
+    ) -> None:
         assert SECONDS + lives == read(await exchange(app, asked(entra(exp=SECONDS + life))))["exp"]
 
-    async def test_times_with_a_fraction_become_whole_seconds(self, app: Router) -> None:
+    async def test_times_with_a_fraction_become_whole_seconds(self, app: Application) -> None:
         shown = read(await exchange(app, asked(entra(iat=SECONDS - 0.5))))
 
         assert [str(SECONDS - 1)] * 2 == [shown["csi"], shown["aad_iat"]]
 
-    async def test_what_the_users_token_does_not_say_is_left_out(self, app: Router) -> None:
+    async def test_what_the_users_token_does_not_say_is_left_out(self, app: Application) -> None:
         token = entra(tid=None, uti="a~?token", iat=None, appid=None, azp=APP)
 
         shown = read(await exchange(app, asked(token)))
@@ -153,13 +154,13 @@ class TestToken:
         assert (APP, str(SECONDS)) == (shown["aad_appid"], shown["csi"])
 
     @pytest.mark.parametrize("change", [str.upper, str.lower])
-    async def test_guids_fit_in_any_case_and_are_shown_in_lower(self, app: Router, change: Any) -> None:
+    async def test_guids_fit_in_any_case_and_are_shown_in_lower(self, app: Application, change: Any) -> None:
         reply = await exchange(app, asked(entra(oid=USER.upper()), change(APP), change(USER)))
 
         assert f"orgid:{USER}" == read(reply)["skypeid"]
 
     async def test_it_lives_until_the_access_key_that_asked_is_regenerated(
-        self, app: Router, service: Service, sources: Sources, words: SharedWords
+        self, app: Application, service: Service, sources: Sources, words: SharedWords
     ) -> None:
         token = (await exchange(app, asked())).json["token"]
         assert (await service.introspect(token)).active
@@ -168,13 +169,13 @@ class TestToken:
 
         assert "regenerated" in (await service.introspect(token)).reason
 
-    async def test_it_expires(self, app: Router, service: Service, clock: FakeClock) -> None:
+    async def test_it_expires(self, app: Application, service: Service, clock: FakeClock) -> None:
         token = (await exchange(app, asked())).json["token"]
         clock.advance(hours=1)
 
         assert "expired" in (await service.introspect(token)).reason
 
-    async def test_a_program_with_a_bearer_token_may_ask_too(self, app: Router, service: Service) -> None:
+    async def test_a_program_with_a_bearer_token_may_ask_too(self, app: Application, service: Service) -> None:
         body = json.dumps(asked()).encode()
         headers = {"host": "localhost", "content-type": "application/json", "authorization": f"Bearer {a_token()}"}
 
@@ -185,7 +186,7 @@ class TestToken:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_the_api_versions_of_june_2022_and_later_have_it(app: Router, version: str) -> None:
+async def test_the_api_versions_of_june_2022_and_later_have_it(app: Application, version: str) -> None:
     reply = await exchange(app, asked(), version)
 
     if version >= "2022-06-01":
@@ -214,7 +215,7 @@ class TestRefusals:
     )
     @pytest.mark.parametrize(("app_id", "user_id"), [(APP, USER), ("", ""), ("x", "x"), (OTHER, OTHER)])
     async def test_a_token_that_is_not_right_wins_over_all_else(
-        self, app: Router, token: object, app_id: str, user_id: str
+        self, app: Application, token: object, app_id: str, user_id: str
     ) -> None:
         reply = await exchange(app, asked(token, app_id, user_id))
 
@@ -223,7 +224,7 @@ class TestRefusals:
         assert "www-authenticate" not in reply.headers
 
     @pytest.mark.parametrize("body", [b"", b"{}", b'{"token":null}'])
-    async def test_none_at_all_is_not_right_either(self, app: Router, body: bytes) -> None:
+    async def test_none_at_all_is_not_right_either(self, app: Application, body: bytes) -> None:
         assert (401, "InvalidAccessToken") == ((reply := await exchange(app, body)).status, reply.error["code"])
 
     @pytest.mark.parametrize(
@@ -243,7 +244,7 @@ class TestRefusals:
         ],
     )
     async def test_the_texts_are_those_recorded(
-        self, app: Router, app_id: object, user_id: object, message: str, target: str
+        self, app: Application, app_id: object, user_id: object, message: str, target: str
     ) -> None:
         reply = await exchange(app, asked(app_id=app_id, user_id=user_id))
 
@@ -251,22 +252,22 @@ class TestRefusals:
         assert {"code": "ValidationError", "message": message, "target": target} == reply.error
 
     @pytest.mark.parametrize("missing", ["appId", "userId"])
-    async def test_a_missing_field_is_as_an_empty_one(self, app: Router, missing: str) -> None:
+    async def test_a_missing_field_is_as_an_empty_one(self, app: Application, missing: str) -> None:
         reply = await exchange(app, {name: value for name, value in asked().items() if name != missing})
 
         name = missing[0].upper() + missing[1:]
         assert (400, f"{name}: The {name} field is required.") == (reply.status, reply.error["message"])
 
-    async def test_malformed_json_is_a_validation_error(self, app: Router) -> None:
+    async def test_malformed_json_is_a_validation_error(self, app: Application) -> None:
         assert (400, "ValidationError") == ((reply := await exchange(app, b"{")).status, reply.error["code"])
 
-    async def test_while_the_issuer_is_away_it_is_to_be_tried_again(self, app: Router, keys: Keys) -> None:
+    async def test_while_the_issuer_is_away_it_is_to_be_tried_again(self, app: Application, keys: Keys) -> None:
         keys.is_away = True
 
         reply = await exchange(app, asked())
 
         assert (503, "1", "ServiceUnavailable") == (reply.status, reply.headers["retry-after"], reply.error["code"])
 
-    async def test_who_has_no_key_is_denied_first(self, app: Router) -> None:
+    async def test_who_has_no_key_is_denied_first(self, app: Application) -> None:
         assert 401 == (reply := await call(app, "POST", f"{EXCHANGE}?api-version=2023-10-01")).status
         assert "Denied" == reply.error["code"]

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Collection
-from typing import cast
+from functools import lru_cache
+from typing import Any, cast
+from urllib.parse import unquote
 
 import httptools
 import uvicorn
@@ -12,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from mintmark.http.connections import GOODBYE, Connections, Phase
+from mintmark.http.exchange import Exchange
 from mintmark.http.framing import TRAILER, HeadRefused, Refusal, check_head
 from mintmark.web.call import ABORT
 from mintmark.web.problems import envelope
@@ -26,10 +29,19 @@ TIMED_OUT = Refusal(408, "RequestTimeout", "The request was not complete in time
 TOO_LARGE = Refusal(431, "RequestHeaderFieldsTooLarge", "The request line and header fields are too large.")
 OVERLOADED = Refusal(503, "ServiceUnavailable", "Too many connections. Try again later.", retry_after=1)
 
+_ASGI: Any = {"version": "3.0", "spec_version": "2.3"}
 _NO_HOST = b"?"  # which no request can name
 
 # Names of this module are found faster than attributes of a class.
 _HEADER, _BODY, _ANSWERING, _IDLE = Phase.HEADER, Phase.BODY, Phase.ANSWERING, Phase.IDLE
+
+
+@lru_cache(maxsize=256)  # Create's target is always the same.
+def _split_target(target: bytes) -> tuple[str, bytes, bytes]:
+    """Path, path as sent, and query string."""
+    parsed = httptools.parse_url(target)
+    raw_path, path = parsed.path, parsed.path.decode("ascii")
+    return unquote(path) if "%" in path else path, raw_path, parsed.query or b""
 
 
 class Strangers:
@@ -171,8 +183,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request's first byte is there."""
-        super().on_message_begin()
-        self.scope["extensions"] = {ABORT: {"close": self.transport.abort}}
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self.phase = _HEADER
         self.since = self.loop.time()
         self._fed = 0
@@ -198,13 +209,51 @@ class Protocol(HttpToolsProtocol):
         ):
             check_head(version, parser.get_method().decode(), self.url, headers, fields, upgrades=upgrades)
             self._host = fields.get(b"host") or _NO_HOST
-        super().on_headers_complete()
+        self._begin(version, parser.get_method())
         self._is_chunked = b"transfer-encoding" in fields
         if self._is_chunked:
             self.headers = []  # Trailer fields do not become header fields.
         self.phase = _BODY
         self.since = self.loop.time()
         self._excess = 0
+
+    def _begin(self, version: str, method: bytes) -> None:
+        """Has the application start on the request, or wait for those before; uvicorn does it in more steps."""
+        path, raw_path, query = _split_target(self.url)
+        self.scope = {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "method": method.decode("ascii"),
+            "scheme": self.scheme or "http",
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "root_path": "",
+            "headers": self.headers,
+            "client": self.client,
+            "server": self.server,
+            "extensions": {ABORT: {"close": self.transport.abort}},
+        }
+        must_wait = self.is_answering
+        self.cycle = Exchange(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if must_wait:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+        else:
+            self._start_asgi_task(self.cycle, self.app)
 
     def _header_size(self) -> int:
         """As it was sent, each field with one space after its colon."""

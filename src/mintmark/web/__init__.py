@@ -1,6 +1,6 @@
 """The two applications: what each listener answers, every route inside a named guard."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from msgspec import Struct
 from starlette.routing import Route, Router
@@ -13,6 +13,7 @@ from mintmark.web import identities, public, teams
 from mintmark.web.adfs import DevelopmentSignIn
 from mintmark.web.admin import AdminApi
 from mintmark.web.auth import Keyed, Local, Open, OpenHandler, Signed, SignedHandler
+from mintmark.web.call import Receive, Scope, Send
 from mintmark.web.dev import DevelopmentControls
 from mintmark.web.endpoint import Cors, Edge, Endpoint, Guarded, RequestLog
 from mintmark.web.faulty import Faulty
@@ -26,6 +27,25 @@ from mintmark.web.wire import CREATE, DELETE, EXCHANGE, GET, ISSUE, REVOKE, VERS
 Routes = Sequence[tuple[str, Mapping[str, Guarded]]]
 
 
+class Application:
+    """An ASGI application: paths without parameters by a look-up, all others by Starlette's router.
+
+    Attributes:
+        routes: all paths.
+    """
+
+    def __init__(self, edge: Edge, routes: Routes) -> None:
+        endpoints = [(path, Endpoint(edge, methods, path)) for path, methods in routes]
+        self._by_path = {path: endpoint for path, endpoint in endpoints if "{" not in path}
+        # No slash redirect: a redirected signed request can only fail.
+        self.routes = [Route(path, endpoint) for path, endpoint in endpoints]
+        self._router = Router(self.routes, redirect_slashes=False, default=Endpoint(edge, {}))
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answers one request."""
+        return (self._by_path.get(scope["path"]) or self._router)(scope, receive, send)
+
+
 def build_public_app(
     service: Service,
     sources: Sources,
@@ -36,7 +56,7 @@ def build_public_app(
     faults: Faults | None = None,
     sign_in: DevelopmentSignIn | None = None,
     logs: Sequence[RequestLog] = (),
-) -> Router:
+) -> Application:
     """What SDKs and relying parties reach: the ACS surface, kept clean. Faults and signing in are for development."""
     guard = Signed(service, sources, strict_versions=strict_versions, limiter=limiter)
     signed: Callable[[str, SignedHandler], Guarded] = guard if faults is None else Faulty(guard, faults)
@@ -59,7 +79,7 @@ def build_public_app(
             ("/adfs/oauth2/v2.0/token", {"POST": open_to_all(sign_in.token)}),
             ("/adfs/msi/token", {"GET": open_to_all(sign_in.managed_identity)}),
         ]
-    return _router(Edge(sources, logs, ", ".join(VERSIONS), cors), routes)
+    return Application(Edge(sources, logs, ", ".join(VERSIONS), cors), routes)
 
 
 class AdminPages(Struct, frozen=True, kw_only=True):
@@ -76,7 +96,7 @@ class AdminPages(Struct, frozen=True, kw_only=True):
 
 def build_admin_app(
     service: Service, sources: Sources, pages: AdminPages, guard: Local | Keyed, logs: Sequence[RequestLog] = ()
-) -> Router:
+) -> Application:
     """What the command line, probes and a person's browser reach: all that ACS does not have.
 
     Where the guard asks for a key, probes are open nevertheless.
@@ -116,13 +136,4 @@ def build_admin_app(
         ]
     if start is not None:
         routes = [("/", {"GET": ours(start.show)}), *routes]
-    return _router(Edge(sources, logs), routes)
-
-
-def _router(edge: Edge, routes: Routes) -> Router:
-    # No slash redirect: a redirected signed request can only fail.
-    return Router(
-        [Route(path, Endpoint(edge, methods, path)) for path, methods in routes],
-        redirect_slashes=False,
-        default=Endpoint(edge, {}),
-    )
+    return Application(Edge(sources, logs), routes)

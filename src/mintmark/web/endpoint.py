@@ -18,7 +18,7 @@ from mintmark.web.problems import internal_error, refusal
 Guarded = Callable[[Call], Awaitable[Answer]]
 
 LONGEST_ECHO = 1024  # bytes; a longer header is not echoed
-CV_BYTES = 16
+CV_PREFIX_BYTES = CV_COUNT_BYTES = 8
 
 _log = logging.getLogger(__name__)
 _EXPOSED = b"api-supported-versions, MS-CV, Retry-After, X-Processing-Time, x-ms-client-request-id"
@@ -51,7 +51,6 @@ class Edge:
     """What all endpoints of a listener share.
 
     Attributes:
-        random: for the correlation vector `MS-CV`, which users quote when they ask for support.
         cors: which web pages may call.
         logs: take note of each request.
         constant_headers: what every answer says: `api-supported-versions`, where there are any; and `Vary`, where it
@@ -61,11 +60,16 @@ class Edge:
     def __init__(
         self, sources: Sources, logs: Sequence[RequestLog], supported_versions: str = "", cors: Cors | None = None
     ) -> None:
-        self.random = sources.random
+        self._prefix, self._count = sources.random(CV_PREFIX_BYTES), 0
         self.cors = cors or Cors()
         self.logs = logs
         versions = ((b"api-supported-versions", supported_versions.encode()),) if supported_versions else ()
         self.constant_headers = (*versions, (b"vary", b"origin")) if self.cors.origins else versions
+
+    def vector(self) -> str:
+        """A new correlation vector, `MS-CV`, which users quote when they ask for support: a name and no secret."""
+        self._count += 1
+        return b64encode(self._prefix + self._count.to_bytes(CV_COUNT_BYTES, "big"))[:22].decode() + ".0"
 
 
 class Endpoint:
@@ -82,7 +86,7 @@ class Endpoint:
         started = perf_counter()
         call = Call(scope, receive)
         call.route = self._route
-        call.id = b64encode(self._edge.random(CV_BYTES))[:22].decode() + ".0"
+        call.id = self._edge.vector()
         try:
             answer = await self._handler(call)(call)
         except RequestRefused as refused:

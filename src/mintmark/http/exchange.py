@@ -1,0 +1,69 @@
+"""One request and its answer: as uvicorn has it, but an answer that is whole goes out in one piece."""
+
+from typing import cast
+
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent, HTTPRequestEvent, HTTPResponseStartEvent
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+_WITHOUT_BODY = (204, 304)  # RFC 9110, section 6.4.1
+
+
+class Exchange(RequestResponseCycle):
+    """Head and body of an answer in one system call, and so mostly in one packet.
+
+    A request or an answer in several parts goes uvicorn's way.
+    """
+
+    _head: HTTPResponseStartEvent | None = None  # kept until the body is there
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """The request's body, and when that was taken the news that the client has gone."""
+        is_usual = self.message_event.is_set() and not self.more_body and not self.waiting_for_100_continue
+        if not is_usual or self.disconnected or self.response_complete:
+            return await super().receive()
+        self.message_event.clear()
+        body, self.body = bytes(self.body), bytearray()
+        message: HTTPRequestEvent = {"type": "http.request", "body": body, "more_body": False}
+        return message
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Keeps the head, and writes it with the body."""
+        if message["type"] == "http.response.start" and self._head is None and not self.response_started:
+            self._head = message
+            return
+        head, self._head = self._head, None
+        if head is not None:
+            is_whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+            body = cast("bytes", message.get("body", b"")) if is_whole else b""
+            if is_whole and self._answer(head, body):
+                return
+            await super().send(head)
+        await super().send(message)
+
+    def _answer(self, head: HTTPResponseStartEvent, body: bytes) -> bool:
+        """Writes all of it; or nothing where it is not the usual, and says so.
+
+        Raises:
+            RuntimeError: a header has a line break in it.
+        """
+        status, headers = head["status"], cast("list[tuple[bytes, bytes]]", head.get("headers", []))
+        fields = dict(headers)
+        length = None if status in _WITHOUT_BODY else b"%d" % len(body)
+        if fields.get(b"content-length") != length or b"connection" in fields or self.flow.write_paused:
+            return False
+        if self.disconnected:
+            return False
+        lines = [b"%b: %b\r\n" % header for header in (*self.default_headers, *headers)]
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        written = b"".join((STATUS_LINE[status], *lines, b"\r\n"))
+        if not written.count(b"\r") == written.count(b"\n") == len(lines) + 2:
+            raise RuntimeError("A header has a line break in it.")
+        self.response_started, self.waiting_for_100_continue = True, False
+        self.transport.write(written + body)
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return True
