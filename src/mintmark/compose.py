@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from mintmark.admin_keys import AdminKeys
 from mintmark.administration import Administration
+from mintmark.admission import Admission
 from mintmark.bearer import TrustedIssuer
 from mintmark.data_folder import DataFolder
 from mintmark.development import Endpoints
@@ -232,6 +233,8 @@ class Server(Struct, frozen=True, kw_only=True):
             cors=Cors(any=is_dev, origins=frozenset(origin.encode() for origin in settings.cors_origins)),
             strict_versions=settings.strict_versions,
             limiter=limiter,
+            # A laptop that was asleep is not overloaded: in development all are answered.
+            admission=None if is_dev else Admission(monotonic),
             faults=Faults(self.folder.path, self.words) if is_dev else None,
             sign_in=DevelopmentSignIn(door.issuer) if isinstance(door, Development) else None,
             logs=logs,

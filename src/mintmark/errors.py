@@ -183,6 +183,10 @@ class ForeignOrigin(RequestRefused):
     """The admin listener answers under its own names only, and to its own pages."""
 
 
+class Overloaded(RequestRefused):
+    """The server has more requests than it can answer. Try again later."""
+
+
 class StoreUnavailable(RequestRefused):
     """The store cannot be reached or written to just now; it is not known whether the change was kept. Try again.
 

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from mintmark.http.connections import GOODBYE, Connections, Phase
 from mintmark.http.exchange import Exchange
 from mintmark.http.framing import TRAILER, HeadRefused, Refusal, check_head
-from mintmark.web.call import ABORT
+from mintmark.web.call import ABORT, WAITING_SINCE
 from mintmark.web.problems import envelope
 
 _log = logging.getLogger(__name__)
@@ -233,7 +233,7 @@ class Protocol(HttpToolsProtocol):
             "headers": self.headers,
             "client": self.client,
             "server": self.server,
-            "extensions": {ABORT: {"close": self.transport.abort}},
+            "extensions": {ABORT: {"close": self.transport.abort}, WAITING_SINCE: {"time": self.loop.time()}},
         }
         must_wait = self.is_answering
         self.cycle = Exchange(
@@ -299,7 +299,9 @@ class Protocol(HttpToolsProtocol):
             self._hang_up_soon()
             return
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            cycle, app = self.pipeline.pop()
+            cycle.scope["extensions"][WAITING_SINCE]["time"] = self.loop.time()  # So far it waited for its own client.
+            self._start_asgi_task(cycle, app)
         elif self._last_words is not None:
             self._say(self._last_words)
         elif self.phase is _ANSWERING:

@@ -10,7 +10,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_BODY = 64 * 1024  # bytes
-ABORT = "mintmark.abort"  # an ASGI extension of our own worker
+# ASGI extensions of our own worker.
+ABORT = "mintmark.abort"
+WAITING_SINCE = "mintmark.waiting_since"
 
 
 class Disconnected(Exception):  # noqa: N818  nobody is left to be told of an error
@@ -94,6 +96,12 @@ class Call:
                 raise BodyTooLarge(MAX_BODY)
             if not message.get("more_body", False):
                 return body
+
+    @property
+    def waiting_since(self) -> float | None:
+        """When it was read, in seconds of the event loop's clock; None where the server under us does not tell."""
+        extension = self._scope.get("extensions", {}).get(WAITING_SINCE)
+        return None if extension is None else extension["time"]
 
     async def abort(self) -> None:
         """Closes the connection without an answer, if the server under us can (development only)."""

@@ -28,6 +28,7 @@ PROBLEMS: dict[type[RequestRefused], tuple[int, str]] = {
     errors.BodyTooLarge: (413, "RequestBodyTooLarge"),
     errors.UnsupportedMediaType: (415, "UnsupportedMediaType"),
     errors.TooManyRequests: (429, "TooManyRequests"),
+    errors.Overloaded: (503, "ServiceUnavailable"),
     errors.StoreUnavailable: (503, "ServiceUnavailable"),
     errors.IssuerUnavailable: (503, "ServiceUnavailable"),
 }
@@ -83,6 +84,6 @@ def _headers(refused: RequestRefused) -> tuple[tuple[bytes, bytes], ...]:
         return ((b"allow", ", ".join(refused.allowed).encode()),)
     if isinstance(refused, errors.TooManyRequests):
         return ((b"retry-after", b"%d" % refused.retry_after),)
-    if isinstance(refused, (errors.StoreUnavailable, errors.IssuerUnavailable)):
+    if isinstance(refused, (errors.Overloaded, errors.StoreUnavailable, errors.IssuerUnavailable)):
         return ((b"retry-after", RETRY_AFTER),)
     return ()
