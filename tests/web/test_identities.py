@@ -318,3 +318,25 @@ class TestCustomIds:
 
         assert 201 == other.status
         assert one != other.json["identity"]["id"]
+
+
+class TestPaths:
+    @pytest.mark.parametrize(
+        ("method", "path", "status"),
+        [
+            ("GET", "/identities/{id}", 400),  # to the letter: an id that is none
+            ("POST", "/identities/{id}/:issueAccessToken", 400),
+            ("GET", "/identities/", 404),
+            ("POST", "/identities//:issueAccessToken", 404),
+            ("POST", "/identities/x/:issueAccessToken/", 404),
+            ("POST", "/identities/x/:issueAccessTokens", 404),
+            ("GET", "/identities/x/", 404),
+            ("GET", "/identities/x\n", 404),
+            ("PUT", "/identities/x", 405),
+        ],
+    )
+    async def test_only_what_is_meant_is_found(self, app: Application, method: str, path: str, status: int) -> None:
+        body = b'{"scopes":["chat"]}' if method == "POST" else b""
+        reply = await ask(app, method, path, body, version=PREVIEW)
+
+        assert status == reply.status

@@ -196,9 +196,9 @@ def insert_identities(count: int) -> str:
 
 @cache
 def issue(count: int) -> str:
-    """What `ISSUE` writes, for so many identities at once: times, resources and suffixes, a row each."""
+    """What `ISSUE` writes, for so many identities at once: of each a number of its own, time, resource and suffix."""
     return f"""
-        with asked (now, resource_id, suffix) as ({_rows_of_three(count)})
+        with asked (number, now, resource_id, suffix) as ({_asked(count)})
         update identity set last_issued_at = asked.now from asked
         where identity.resource_id = asked.resource_id and identity.suffix = asked.suffix and deleted_at is null
     """  # noqa: S608  nothing but placeholders is put in
@@ -206,16 +206,16 @@ def issue(count: int) -> str:
 
 @cache
 def issued(count: int) -> str:
-    """What `ISSUE` answers, of the same rows: one text with a JSON array for each that exists, ids in hexadecimal."""
+    """What `ISSUE` answers, of the same rows: one text, with a JSON array for each that exists; its number is first."""
     return f"""
-        with asked (now, resource_id, suffix) as ({_rows_of_three(count)})
+        with asked (number, now, resource_id, suffix) as ({_asked(count)})
         select json_group_array(json_array(
-            hex(identity.resource_id), hex(identity.suffix), created_at, last_issued_at, generation, custom_id
+            asked.number, created_at, last_issued_at, generation, custom_id
         ))
         from asked cross join identity
         where identity.resource_id = asked.resource_id and identity.suffix = asked.suffix and deleted_at is null
     """  # noqa: S608
 
 
-def _rows_of_three(count: int) -> str:
-    return f"values {', '.join(['(?, ?, ?)'] * count)}"
+def _asked(count: int) -> str:
+    return f"values {', '.join(['(?, ?, ?, ?)'] * count)}"

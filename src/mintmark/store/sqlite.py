@@ -26,7 +26,7 @@ Write = Callable[[apsw.Connection], Any]
 
 # What fails one write and no other: a constraint, or a value that cannot be bound, and then nothing was executed.
 _REFUSED = (apsw.ConstraintError, OverflowError, TypeError, ValueError)
-_decode_issued = msgspec.json.Decoder(list[tuple[str, str, int, int, int, str | None]]).decode
+_decode_issued = msgspec.json.Decoder(list[tuple[int, int, int, int, str | None]]).decode
 
 PRAGMAS = (
     "pragma journal_mode = wal",
@@ -139,7 +139,7 @@ class SqliteStore:
 
     async def issue(self, resource_id: str, suffix: bytes, now: int) -> Identity | None:
         """See `Store.issue`."""
-        identity: Identity | None = await self._batcher.submit(_Issue((now, _blob(resource_id), suffix)))
+        identity: Identity | None = await self._batcher.submit(_Issue(resource_id, suffix, now))
         return identity
 
     async def revoke_tokens(self, resource_id: str, suffix: bytes, now: int) -> bool:
@@ -345,22 +345,14 @@ class SqliteStore:
             values = [value for number in some for value in cast("_Insert", writes[number]).row]
             self._db.execute(sql.insert_identities(len(some)), values)
         for some in _in_powers_of_two(issues):
-            rows = [cast("_Issue", writes[number]).row for number in some]
-            found = self._issue_together(rows)
-            for number, (_, resource_id, suffix) in zip(some, rows, strict=True):
-                outcomes[number] = found.get((resource_id, suffix))
+            asked = {number: cast("_Issue", writes[number]) for number in some}
+            values = [value for number, write in asked.items() for value in (number, *write.row)]
+            self._db.execute(sql.issue(len(some)), values)
+            ((text,),) = self._db.execute(sql.issued(len(some)), values).fetchall()
+            for number, *columns in _decode_issued(str(text)):
+                write = asked[number]
+                outcomes[number] = _identity(write.resource_id, (write.suffix, *columns))
         return outcomes
-
-    def _issue_together(self, rows: Sequence[tuple[int, bytes, bytes]]) -> dict[tuple[bytes, bytes], Identity]:
-        """Those of the identities that exist."""
-        values = [value for row in rows for value in row]
-        self._db.execute(sql.issue(len(rows)), values)
-        ((text,),) = self._db.execute(sql.issued(len(rows)), values).fetchall()
-        found = {}
-        for resource_hex, suffix_hex, *columns in _decode_issued(str(text)):
-            resource_id, suffix = bytes.fromhex(resource_hex), bytes.fromhex(suffix_hex)
-            found[resource_id, suffix] = _identity(guid(resource_id), (suffix, *columns))
-        return found
 
     def _check_in_place(self) -> None:
         """Refuses to acknowledge what goes into a file that somebody removed or replaced."""
@@ -458,14 +450,21 @@ class _Insert(Struct, frozen=True):
 
 
 class _Issue(Struct, frozen=True):
-    """A token that is issued: time, resource and suffix."""
+    """A token that is issued."""
 
-    row: tuple[int, bytes, bytes]
+    resource_id: str
+    suffix: bytes
+    now: int
+
+    @property
+    def row(self) -> tuple[int, bytes, bytes]:
+        """As `sql.ISSUE` takes it."""
+        return self.now, _blob(self.resource_id), self.suffix
 
     def __call__(self, db: apsw.Connection) -> Identity | None:
         """Notes it."""
         found = db.execute(sql.ISSUE, self.row).fetchall()
-        return _identity(guid(self.row[1]), found[0]) if found else None
+        return _identity(self.resource_id, found[0]) if found else None
 
 
 def _in_powers_of_two(numbers: Sequence[int]) -> Iterator[Sequence[int]]:

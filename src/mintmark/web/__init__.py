@@ -25,11 +25,13 @@ from mintmark.web.signing_keys import SigningKeyApi
 from mintmark.web.start_page import StartPage
 from mintmark.web.wire import CREATE, DELETE, EXCHANGE, GET, ISSUE, REVOKE, VERSIONS
 
+_IDENTITY = "/identities/{id}"
+
 Routes = Sequence[tuple[str, Mapping[str, Guarded]]]
 
 
 class Application:
-    """An ASGI application: paths without parameters by a look-up, all others by Starlette's router.
+    """An ASGI application: the paths that are asked for again and again by a look-up, others by Starlette's router.
 
     Attributes:
         routes: all paths.
@@ -37,14 +39,23 @@ class Application:
 
     def __init__(self, edge: Edge, routes: Routes) -> None:
         endpoints = [(path, Endpoint(edge, methods, path)) for path, methods in routes]
-        self._by_path = {path: endpoint for path, endpoint in endpoints if "{" not in path}
+        self._fixed = {path: endpoint for path, endpoint in endpoints if "{" not in path}
+        self._of_identity = {
+            path.removeprefix(_IDENTITY): endpoint for path, endpoint in endpoints if path.startswith(_IDENTITY)
+        }
         # No slash redirect: a redirected signed request can only fail.
         self.routes = [Route(path, endpoint) for path, endpoint in endpoints]
         self._router = Router(self.routes, redirect_slashes=False, default=Endpoint(edge, {}))
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answers one request."""
-        return (self._by_path.get(scope["path"]) or self._router)(scope, receive, send)
+        path: str = scope["path"]
+        endpoint = self._fixed.get(path)
+        if endpoint is None and path.startswith("/identities/"):
+            identity_id, slash, rest = path.removeprefix("/identities/").partition("/")
+            endpoint = self._of_identity.get(slash + rest) if identity_id else None
+            scope["path_params"] = {"id": identity_id}
+        return (endpoint or self._router)(scope, receive, send)
 
 
 def build_public_app(
