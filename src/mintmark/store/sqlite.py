@@ -345,14 +345,22 @@ class SqliteStore:
             values = [value for number in some for value in cast("_Insert", writes[number]).row]
             self._db.execute(sql.insert_identities(len(some)), values)
         for some in _in_powers_of_two(issues):
-            asked = {number: cast("_Issue", writes[number]) for number in some}
-            values = [value for number, write in asked.items() for value in (number, *write.row)]
-            self._db.execute(sql.issue(len(some)), values)
-            ((text,),) = self._db.execute(sql.issued(len(some)), values).fetchall()
-            for number, *columns in _decode_issued(str(text)):
-                write = asked[number]
-                outcomes[number] = _identity(write.resource_id, (write.suffix, *columns))
+            issued = self._issue_together([cast("_Issue", writes[number]) for number in some])
+            for number, identity in zip(some, issued, strict=True):
+                outcomes[number] = identity
         return outcomes
+
+    def _issue_together(self, writes: "Sequence[_Issue]") -> list[Identity | None]:
+        if len(writes) == 1:
+            return [writes[0](self._db)]
+        values = [value for number, write in enumerate(writes) for value in (number, *write.row)]
+        self._db.execute(sql.issue(len(writes)), values)
+        ((text,),) = self._db.execute(sql.issued(len(writes)), values).fetchall()
+        identities: list[Identity | None] = [None] * len(writes)
+        for number, *columns in _decode_issued(str(text)):
+            write = writes[number]
+            identities[number] = _identity(write.resource_id, (write.suffix, *columns))
+        return identities
 
     def _check_in_place(self) -> None:
         """Refuses to acknowledge what goes into a file that somebody removed or replaced."""
