@@ -13,7 +13,6 @@ from msgspec import Struct
 
 from mintmark.admin_keys import AdminKeys
 from mintmark.administration import Administration
-from mintmark.admission import Admission
 from mintmark.bearer import TrustedIssuer
 from mintmark.data_folder import DataFolder
 from mintmark.development import Endpoints
@@ -233,14 +232,14 @@ class Server(Struct, frozen=True, kw_only=True):
             cors=Cors(any=is_dev, origins=frozenset(origin.encode() for origin in settings.cors_origins)),
             strict_versions=settings.strict_versions,
             limiter=limiter,
-            # A laptop that was asleep is not overloaded: in development all are answered.
-            admission=None if is_dev else Admission(monotonic),
             faults=Faults(self.folder.path, self.words) if is_dev else None,
             sign_in=DevelopmentSignIn(door.issuer) if isinstance(door, Development) else None,
             logs=logs,
         )
-        listeners = [Listener(self.sockets.https, public, self.certificate, self.tls)] if self.sockets.https else []
-        return [*listeners, Listener(self.sockets.http, public)] if self.sockets.http else listeners
+        # A laptop that was asleep is not overloaded: in development all are answered.
+        https = Listener(self.sockets.https, public, self.certificate, self.tls, refuses_late=not is_dev)
+        http = Listener(self.sockets.http, public, refuses_late=not is_dev)
+        return [listener for listener in (https, http) if listener.sockets]
 
     def _admin_app(self, service: Service, keys: SigningKeys, metrics: Metrics, logs: Sequence[RequestLog]) -> object:
         settings, door = self.settings, self.door

@@ -19,6 +19,7 @@ from msgspec import Struct
 from mintmark.errors import StartRefused
 from mintmark.http.connections import DEFAULT_BOUNDS, Bounds, Connections, fit_open_files
 from mintmark.http.protocol import Protocol, Strangers
+from mintmark.http.waiting import WaitingLine
 from mintmark.logs import logging_aside
 from mintmark.settings.files import load_certificate, open_certificate
 
@@ -37,12 +38,14 @@ class Listener(Struct, frozen=True):
         certificate: certificate and private key files for TLS; None for plain HTTP.
         tls: what the parent has read of them: a worker starts with that even if the files were broken meanwhile; None
             to have the worker read them.
+        refuses_late: whether requests that had to wait too long for their turn are refused.
     """
 
     sockets: Sequence[socket.socket]
     app: Any
     certificate: tuple[Path, Path] | None = None
     tls: ssl.SSLContext | None = None
+    refuses_late: bool = False
 
 
 class Running(Struct, frozen=True):
@@ -92,7 +95,11 @@ async def _serve(build: Callable[[], Awaitable[Running]], parent: int, ready: in
     # What was made for the start lives as long as the worker: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
-    servers = [_Server(_config(listener), connections) for listener in running.listeners]
+    line = WaitingLine(loop)
+    servers = [
+        _Server(_config(listener), connections, line if listener.refuses_late else None)
+        for listener in running.listeners
+    ]
     serving = [
         asyncio.create_task(server.serve(list(listener.sockets)))
         for server, listener in zip(servers, running.listeners, strict=True)
@@ -160,9 +167,9 @@ async def _every_minute(sweep: Callable[[], Awaitable[None]]) -> None:
 class _Server(uvicorn.Server):
     """Leaves signals alone: several servers share the process, and the parent decides."""
 
-    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+    def __init__(self, config: uvicorn.Config, connections: Connections, line: WaitingLine | None) -> None:
         super().__init__(config)
-        self._connections = connections
+        self._connections, self._line = connections, line
         self._strangers = Strangers()
 
     @contextlib.contextmanager
@@ -182,7 +189,7 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         self.servers = [
             await loop.create_server(
-                lambda: Protocol(config, self.server_state, self._connections, self._strangers),
+                lambda: Protocol(config, self.server_state, self._connections, self._strangers, self._line),
                 sock=listening,
                 backlog=config.backlog,
                 **tls,

@@ -16,7 +16,8 @@ from uvicorn.server import ServerState
 from mintmark.http.connections import GOODBYE, Connections, Phase
 from mintmark.http.exchange import Exchange
 from mintmark.http.framing import TRAILER, HeadRefused, Refusal, check_head
-from mintmark.web.call import ABORT, WAITING_SINCE
+from mintmark.http.waiting import WaitingLine
+from mintmark.web.call import ABORT, TOO_LATE
 from mintmark.web.problems import envelope
 
 _log = logging.getLogger(__name__)
@@ -89,10 +90,16 @@ class Protocol(HttpToolsProtocol):
     """
 
     def __init__(
-        self, config: uvicorn.Config, server_state: ServerState, connections: Connections, strangers: Strangers
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        connections: Connections,
+        strangers: Strangers,
+        line: WaitingLine | None = None,
     ) -> None:
         super().__init__(config, server_state, {})
         self._strangers = strangers
+        self._line = line
         self.phase = Phase.FRESH
         self.since = self.loop.time()
         self._connections = connections
@@ -233,7 +240,7 @@ class Protocol(HttpToolsProtocol):
             "headers": self.headers,
             "client": self.client,
             "server": self.server,
-            "extensions": {ABORT: {"close": self.transport.abort}, WAITING_SINCE: {"time": self.loop.time()}},
+            "extensions": {ABORT: {"close": self.transport.abort}},
         }
         must_wait = self.is_answering
         self.cycle = Exchange(
@@ -253,7 +260,19 @@ class Protocol(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
         else:
-            self._start_asgi_task(self.cycle, self.app)
+            self._start(self.cycle)
+
+    def _start(self, cycle: RequestResponseCycle) -> None:
+        """At once, or when its turn comes where requests wait in a line."""
+        if self._line is None:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self._line.join(lambda is_in_time: self._start_in_turn(cycle, is_in_time=is_in_time))
+
+    def _start_in_turn(self, cycle: RequestResponseCycle, *, is_in_time: bool) -> None:
+        if not is_in_time:
+            cast("dict[str, Any]", cycle.scope["extensions"])[TOO_LATE] = {}
+        self._start_asgi_task(cycle, self.app)
 
     def _header_size(self) -> int:
         """As it was sent, each field with one space after its colon."""
@@ -299,9 +318,7 @@ class Protocol(HttpToolsProtocol):
             self._hang_up_soon()
             return
         if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            cycle.scope["extensions"][WAITING_SINCE]["time"] = self.loop.time()  # So far it waited for its own client.
-            self._start_asgi_task(cycle, app)
+            self._start(self.pipeline.pop()[0])
         elif self._last_words is not None:
             self._say(self._last_words)
         elif self.phase is _ANSWERING:

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from msgspec import Struct
 from starlette.routing import Route, Router
 
-from mintmark.admission import Admission
 from mintmark.faults import Faults
 from mintmark.limits import Limiter
 from mintmark.service import Service
@@ -65,7 +64,6 @@ def build_public_app(
     cors: Cors | None = None,
     strict_versions: bool = False,
     limiter: Limiter | None = None,
-    admission: Admission | None = None,
     faults: Faults | None = None,
     sign_in: DevelopmentSignIn | None = None,
     logs: Sequence[RequestLog] = (),
@@ -92,7 +90,7 @@ def build_public_app(
             ("/adfs/oauth2/v2.0/token", {"POST": open_to_all(sign_in.token)}),
             ("/adfs/msi/token", {"GET": open_to_all(sign_in.managed_identity)}),
         ]
-    return Application(Edge(sources, logs, ", ".join(VERSIONS), cors, admission), routes)
+    return Application(Edge(sources, logs, ", ".join(VERSIONS), cors), routes)
 
 
 class AdminPages(Struct, frozen=True, kw_only=True):

@@ -10,9 +10,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_BODY = 64 * 1024  # bytes
-# ASGI extensions of our own worker.
+# ASGI extensions of our own worker: how to close the connection, and that the request has waited too long.
 ABORT = "mintmark.abort"
-WAITING_SINCE = "mintmark.waiting_since"
+TOO_LATE = "mintmark.too_late"
 
 
 class Disconnected(Exception):  # noqa: N818  nobody is left to be told of an error
@@ -98,10 +98,9 @@ class Call:
                 return body
 
     @property
-    def waiting_since(self) -> float | None:
-        """When it was read, in seconds of the event loop's clock; None where the server under us does not tell."""
-        extension = self._scope.get("extensions", {}).get(WAITING_SINCE)
-        return None if extension is None else extension["time"]
+    def is_too_late(self) -> bool:
+        """Whether it has waited too long to be answered, as the server under us judges."""
+        return TOO_LATE in self._scope.get("extensions", ())
 
     async def abort(self) -> None:
         """Closes the connection without an answer, if the server under us can (development only)."""

@@ -9,7 +9,6 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from mintmark.admission import Admission
 from mintmark.errors import MethodNotAllowed, Overloaded, RequestRefused, RouteNotFound, StoreUnavailable
 from mintmark.sources import Sources
 from mintmark.web.answer import Answer
@@ -54,7 +53,6 @@ class Edge:
     Attributes:
         cors: which web pages may call.
         logs: take note of each request.
-        admission: refuses requests when there are too many; None to take all.
         constant_headers: what every answer says: `api-supported-versions`, where there are any; and `Vary`, where it
             depends on the origin who may read an answer (CORS protocol of the Fetch standard, on HTTP caches).
     """
@@ -65,12 +63,10 @@ class Edge:
         logs: Sequence[RequestLog],
         supported_versions: str = "",
         cors: Cors | None = None,
-        admission: Admission | None = None,
     ) -> None:
         self._prefix, self._count = sources.random(CV_PREFIX_BYTES), 0
         self.cors = cors or Cors()
         self.logs = logs
-        self.admission = admission
         versions = ((b"api-supported-versions", supported_versions.encode()),) if supported_versions else ()
         self.constant_headers = (*versions, (b"vary", b"origin")) if self.cors.origins else versions
 
@@ -96,8 +92,6 @@ class Endpoint:
         call.route = self._route
         call.id = self._edge.vector()
         try:
-            if self._edge.admission is not None:
-                _admit(call, self._edge.admission)
             answer = await self._handler(call)(call)
         except RequestRefused as refused:
             answer = refusal(refused)
@@ -117,6 +111,8 @@ class Endpoint:
             log(call, answer, milliseconds)
 
     def _handler(self, call: Call) -> Guarded:
+        if call.is_too_late:
+            raise Overloaded
         handler = self._methods.get(call.method)
         if call.path.endswith("\n"):  # The router's pattern would let that pass.
             raise RouteNotFound
@@ -161,12 +157,6 @@ class Endpoint:
 
     def _allows(self, call: Call) -> tuple[tuple[bytes, bytes], ...]:
         return self._edge.cors.allow(call.headers.get(b"origin", b""))
-
-
-def _admit(call: Call, admission: Admission) -> None:
-    since = call.waiting_since
-    if since is not None and not admission.admits(since):
-        raise Overloaded
 
 
 def _is_plain(value: bytes) -> bool:
