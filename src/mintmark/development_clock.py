@@ -39,8 +39,9 @@ class DevelopmentClock:
 
     def state(self) -> ClockState:
         """Where the clock stands."""
-        now, real = self(), self._real()
-        return ClockState(now, bool(self._words[CLOCK] & 1), now - real)
+        word, real = self._words[CLOCK], self._real()  # Once: a millisecond may pass before it is asked for again.
+        now = word >> 1 if word & 1 else real + (word >> 1)
+        return ClockState(now, bool(word & 1), now - real)
 
     def freeze(self) -> None:
         """Stops the clock where it stands."""

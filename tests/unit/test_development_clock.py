@@ -101,3 +101,10 @@ def test_whatever_the_moves_it_is_the_sum_of_them(moves: list[tuple[str, int | N
             clock.resume()
             time, frozen = real.now, False
         assert ClockState(time, frozen, time - real.now) == clock.state()
+
+
+def test_a_millisecond_that_passes_meanwhile_does_not_count(words: SharedWords) -> None:
+    real = iter(range(NOON, NOON + 10))
+    clock = DevelopmentClock(words, lambda: next(real))
+
+    assert 0 == clock.state().offset

@@ -23,6 +23,7 @@ from mintmark.web.problems import envelope
 _log = logging.getLogger(__name__)
 
 SLICE = 4096  # bytes given to the parser at once, after which bounds are looked at
+SHORT_TARGET = 256  # bytes
 CHUNK_FRAMING = 16  # bytes of size and line ends that a chunk may have for nothing
 
 NO_HTTP = Refusal(400, "BadRequest", "Invalid HTTP request received.")
@@ -37,12 +38,14 @@ _NO_HOST = b"?"  # which no request can name
 _HEADER, _BODY, _ANSWERING, _IDLE = Phase.HEADER, Phase.BODY, Phase.ANSWERING, Phase.IDLE
 
 
-@lru_cache(maxsize=256)  # Create's target is always the same.
 def _split_target(target: bytes) -> tuple[str, bytes, bytes]:
     """Path, path as sent, and query string."""
     parsed = httptools.parse_url(target)
     raw_path, path = parsed.path, parsed.path.decode("ascii")
     return unquote(path) if "%" in path else path, raw_path, parsed.query or b""
+
+
+_split_short_target = lru_cache(maxsize=256)(_split_target)  # Create's is always the same.
 
 
 class Strangers:
@@ -226,7 +229,8 @@ class Protocol(HttpToolsProtocol):
 
     def _begin(self, version: str, method: bytes) -> None:
         """Has the application start on the request, or wait for those before; uvicorn does it in more steps."""
-        path, raw_path, query = _split_target(self.url)
+        split = _split_short_target if len(self.url) <= SHORT_TARGET else _split_target
+        path, raw_path, query = split(self.url)
         self.scope = {
             "type": "http",
             "asgi": _ASGI,

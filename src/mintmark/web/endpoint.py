@@ -10,7 +10,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from mintmark.errors import MethodNotAllowed, Overloaded, RequestRefused, RouteNotFound, StoreUnavailable
-from mintmark.sources import Sources
+from mintmark.sources import Sources, quick_random
 from mintmark.web.answer import Answer
 from mintmark.web.call import Call, Disconnected, Receive, Scope, Send
 from mintmark.web.problems import internal_error, refusal
@@ -18,7 +18,8 @@ from mintmark.web.problems import internal_error, refusal
 Guarded = Callable[[Call], Awaitable[Answer]]
 
 LONGEST_ECHO = 1024  # bytes; a longer header is not echoed
-CV_PREFIX_BYTES = CV_COUNT_BYTES = 8
+CV_BYTES = 16
+SEED_BYTES = 32
 
 _log = logging.getLogger(__name__)
 _EXPOSED = b"api-supported-versions, MS-CV, Retry-After, X-Processing-Time, x-ms-client-request-id"
@@ -64,7 +65,7 @@ class Edge:
         supported_versions: str = "",
         cors: Cors | None = None,
     ) -> None:
-        self._prefix, self._count = sources.random(CV_PREFIX_BYTES), 0
+        self._random = quick_random(sources.random(SEED_BYTES))
         self.cors = cors or Cors()
         self.logs = logs
         versions = ((b"api-supported-versions", supported_versions.encode()),) if supported_versions else ()
@@ -72,8 +73,7 @@ class Edge:
 
     def vector(self) -> str:
         """A new correlation vector, `MS-CV`, which users quote when they ask for support: a name and no secret."""
-        self._count += 1
-        return b64encode(self._prefix + self._count.to_bytes(CV_COUNT_BYTES, "big"))[:22].decode() + ".0"
+        return b64encode(self._random(CV_BYTES))[:22].decode() + ".0"
 
 
 class Endpoint:
