@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable, Collection
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -15,19 +16,17 @@ Reader = Callable[[Answer], tuple[str | None, str]]
 """Takes an answer apart into whom it says its token is for, None where it does not say, and the token."""
 
 
-def body_of(answer: Answer, status: int) -> dict[str, str]:
+def body_of(answer: Answer, status: int) -> dict[str, Any]:
     """The JSON object of an answer that has this status. Raises AnswerError where it has another."""
     if answer.status != status:
         raise AnswerError(f"status {answer.status}: {answer.body[:300].decode(errors='replace')}")
-    read: dict[str, str] = json.loads(answer.body)
+    read: dict[str, Any] = json.loads(answer.body)
     return read
 
 
 def created(answer: Answer) -> tuple[str, str]:
     """The identity and its token, as ACS answers Create."""
-    if answer.status != 201:
-        raise AnswerError(f"status {answer.status}: {answer.body[:300].decode(errors='replace')}")
-    made = json.loads(answer.body)
+    made = body_of(answer, 201)
     return made["identity"]["id"], made["accessToken"]["token"]
 
 
@@ -86,7 +85,7 @@ def unsigned(answer: Answer) -> str:
         raise AnswerError("the token is signed")
     if json.loads(claims)["sub"] != made["localId"]:
         raise AnswerError(f"the token is not for {made['localId']}")
-    return made["localId"]
+    return str(made["localId"])
 
 
 def example(answer: Answer) -> str:

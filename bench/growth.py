@@ -137,15 +137,13 @@ def checked(sample: Sample, mended: Mended) -> Sample:
 
 def with_tables(page: str, figures: Figures) -> str:
     """The page with the tables of these figures between its two marks."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
     tables = (report.markdown(figures.rows()), report.markdown(figures.store_rows()))
     rounds = max(sample.round for sample in figures.samples)
     setting = (
         f"{figures.machine}\n{figures.workers} workers, {figures.connections} connections, "
         f"{figures.seconds} seconds of load, {rounds} rounds."
     ).replace("\n", "; ")
-    return "\n\n".join((before + BEGIN, *tables, growth_report.NOTES, setting, END + after))
+    return report.written_into(page, BEGIN, END, "\n\n".join((*tables, growth_report.NOTES, setting)))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import base64
 import random
-import subprocess
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
@@ -11,10 +10,11 @@ from urllib.parse import quote
 from bench import served
 from bench.growth_report import Sample
 from bench.growth_store import Store
-from bench.load import PATIENCE, Load, LoadError, parse
+from bench.load import Load, LoadError, drive
 from bench.measure import fault_of
-from bench.scripts import DONE, PRINT
+from bench.scripts import repeat_file
 from bench.server import Request, Server, exchange
+from bench.subjects import CREATE, ISSUE
 
 OPERATIONS = {"create": 201, "issue": 200, "get": 200, "list": 200, "delete": 204}  # with the status of success
 """In this order in each round: what was deleted can be neither issued a token nor got."""
@@ -22,21 +22,6 @@ OPERATIONS = {"create": 201, "issue": 200, "get": 200, "list": 200, "delete": 20
 PER_SECOND = 12_000  # requests signed for each second of load: more than a server answers
 PAGE = 100  # identities in a list
 VERSION, GET_VERSION = "api-version=2023-10-01", "api-version=2025-03-02-preview"
-CREATE = b'{"createTokenWithScopes":["chat","voip"]}'
-ISSUE = b'{"scopes":["chat","voip"]}'
-
-WALK = """
-local requests, sent = {}, 0
-function init()
-  local file = assert(io.open(wrk.headers["X-File"], "rb"))
-  for one in file:read("*a"):gmatch("[^%z]+") do requests[#requests + 1] = one end
-  file:close()
-end
-function request()
-  sent = sent + 1
-  return requests[(sent - 1) % #requests + 1]
-end
-"""
 
 
 def requests_for(operation: str, server: Server, store: Store, count: int, seed: int) -> list[Request]:
@@ -96,15 +81,9 @@ def press(requests: Sequence[Request], connections: int, seconds: int, folder: P
 
     After the last comes the first again. `folder` is for files. Raises LoadError.
     """
-    script, file = folder / "walk.lua", folder / "requests"
-    script.write_text(WALK + PRINT + DONE)
+    file = folder / "requests"
     file.write_bytes(b"\0".join(raw(request) for request in requests))
-    options = ["-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", f"{PATIENCE}s", "-s", str(script)]
-    command = ["wrk", *options, "-H", f"X-File: {file}", f"http://127.0.0.1:{requests[0].port}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LoadError(done.stderr.strip())
-    return parse(done.stdout)
+    return drive(f"http://127.0.0.1:{requests[0].port}", repeat_file(file), connections, seconds, folder)
 
 
 def raw(request: Request) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.scripts import record_answers, repeat, repeat_in_turn, repeat_pair
-from bench.server import Answer, Request, exchange
+from bench.server import Answer, Request, exchange, exchange_over
 
 PATIENCE = 10  # seconds until wrk counts a late answer as an error: slow is not wrong
 
@@ -71,13 +71,8 @@ def send(request: Request) -> Answer:
     if not isinstance(request, SecureRequest):
         return exchange(request)
     context = ssl._create_unverified_context()  # noqa: SLF001  the standard library's name for it
-    connection = http.client.HTTPSConnection("127.0.0.1", request.port, timeout=10, context=context)
-    try:
-        connection.request(request.method, request.target, request.body or None, dict(request.headers))
-        response = connection.getresponse()
-        return Answer(response.status, response.read(), not response.will_close)
-    finally:
-        connection.close()
+    secure = http.client.HTTPSConnection("127.0.0.1", request.port, timeout=10, context=context)
+    return exchange_over(secure, request)
 
 
 def press(request: Request, connections: int, seconds: int, folder: Path) -> Load:
@@ -114,14 +109,19 @@ def script(request: Request) -> str:
 
 
 def _run(request: Request, lua: str, connections: int, seconds: int, folder: Path) -> Load:
-    path = folder / "request.lua"
-    path.write_text(lua)
     # A thread has a Lua of its own: so a pair, which keeps the first answer there, has a thread for each connection.
     threads = connections if isinstance(request, Pair) else 1
+    scheme = "https" if isinstance(request, SecureRequest) else "http"
+    return drive(f"{scheme}://127.0.0.1:{request.port}", lua, connections, seconds, folder, threads)
+
+
+def drive(address: str, lua: str, connections: int, seconds: int, folder: Path, threads: int = 1) -> Load:
+    """Runs wrk with a script, which is put into `folder`. Raises LoadError."""
+    path = folder / "request.lua"
+    path.write_text(lua)
     options = ["--threads", str(threads), "--connections", str(connections), "--duration", f"{seconds}s"]
     options += ["--timeout", f"{PATIENCE}s", "--script", str(path)]
-    scheme = "https" if isinstance(request, SecureRequest) else "http"
-    command = ["wrk", *options, f"{scheme}://127.0.0.1:{request.port}"]
+    command = ["wrk", *options, address]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LoadError(done.stderr.strip())

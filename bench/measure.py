@@ -17,10 +17,9 @@ from pathlib import Path
 import jwt
 
 from bench.load import Load, LoadError, press, record, send
-from bench.processes import usage
 from bench.report import describe
 from bench.results import Cell, Sample
-from bench.server import Answer, NotReadyError, Place, Server, StartError, free_port, running
+from bench.server import Answer, Place, Server, StartError, free_port, running
 from bench.subject import AnswerError, Operation, Subject
 
 STARTING = 60.0  # seconds a server has until it answers, and again until all its workers are at rest
@@ -99,7 +98,7 @@ def wait_until_ready(subject: Subject, server: Server) -> None:
     while True:
         try:
             send(subject.request(server))
-        except (NotReadyError, OSError, HTTPException):
+        except (OSError, HTTPException):
             if server.process.poll() is not None or time.monotonic() > deadline:
                 raise StartError(f"{subject.name} did not start; it printed:\n{server.output()[-3000:]}") from None
             time.sleep(0.05)
@@ -120,9 +119,9 @@ def measure(operation: Operation, server: Server, cell: Cell, seconds: int, numb
     try:
         verified = verify_all(operation, server, cell.connections)
         size = len(examine(operation, server).body)
-        before = usage(server)
+        before = server.usage()
         load = press(operation.request(server), cell.connections, seconds, server.place.folder)
-        after = usage(server)
+        after = server.usage()
         examine(operation, server)
     except (AnswerError, LoadError) as error:
         return Sample(cell, number, verified=verified, fault=str(error))

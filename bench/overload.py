@@ -485,11 +485,9 @@ def _name(axes: Any, at: tuple[float, float], text: str, colour: str, above: int
 
 def with_figures(page: str, run: Run, machine: str) -> str:
     """The page with what the run found between its two marks."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
     lines = "\n".join(f"* {line}" for line in (costs(run), *machine.splitlines()))
     tables = (report.markdown(table(run)), report.markdown(verdict(run)))
-    return "\n\n".join((before + BEGIN, *tables, NOTES, lines, END + after))
+    return report.written_into(page, BEGIN, END, "\n\n".join((*tables, NOTES, lines)))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

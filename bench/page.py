@@ -16,11 +16,7 @@ UNITS = {"create": "creates/s", "issue": "tokens/s"}
 
 def write(run: Run, path: Path = PAGE) -> None:
     """Puts the run's tables between the page's markers. Raises ValueError where the page has none."""
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{path} lacks a marker: {BEGIN} or {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{measured(run)}\n\n{END}{after}")
+    path.write_text(report.written_into(path.read_text(), BEGIN, END, measured(run)))
 
 
 def measured(run: Run) -> str:

@@ -126,6 +126,15 @@ def _justified(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
     yield from map(str.rjust, row[1:], widths[1:])
 
 
+def written_into(page: str, begin: str, end: str, middle: str) -> str:
+    """The page with `middle` between its two marks. Raises ValueError where it lacks one."""
+    before, begun, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not begun or not ended:
+        raise ValueError(f"The page lacks a marker: {begin} or {end}")
+    return f"{before}{begin}\n\n{middle}\n\n{end}{after}"
+
+
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     rule = ["---", *["---:"] * (len(rows[0]) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))

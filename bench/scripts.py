@@ -87,6 +87,19 @@ function request()
 end
 """
 
+WALK = """
+local requests, sent = {}, 0
+function init()
+  local file = assert(io.open(NAME, "rb"))
+  for one in file:read("*a"):gmatch("[^%z]+") do requests[#requests + 1] = one end
+  file:close()
+end
+function request()
+  sent = sent + 1
+  return requests[(sent - 1) % #requests + 1]
+end
+"""
+
 KEEP = """
 local file
 function keep(status, body)
@@ -112,6 +125,11 @@ def repeat_in_turn(requests: Sequence[Request]) -> str:
 def repeat_pair(request: Request, then: Request) -> str:
     """For as many threads as connections: what a thread keeps is then a connection's."""
     return f"{_first(request)}second = {_request(then)}\n{PRINT}{PAIR}"
+
+
+def repeat_file(path: Path) -> str:
+    """Requests as they go over the wire, in a file with a zero byte between; after the last comes the first again."""
+    return f"local NAME = {_lua(str(path))}\n{PRINT}{DONE}{WALK}"
 
 
 def record_answers(path: Path) -> str:

@@ -18,7 +18,6 @@ from mintmark.data_folder import write_private
 from mintmark.sources import system
 
 ISSUER = "https://identity.example.com"
-VERSION = "api-version=2026-09-23"
 
 
 @dataclass(frozen=True)

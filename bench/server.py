@@ -55,18 +55,19 @@ class Answer:
 
 @dataclass(frozen=True)
 class Usage:
-    """What all processes of a server have used: CPU seconds since its start, resident bytes of the largest now."""
+    """What all processes of a server have used, also those that left its session, as PostgreSQL's do.
+
+    CPU seconds since the server's start; now, bytes of memory, where what processes share counts once, and resident
+    bytes of the largest process.
+    """
 
     cpu: float
+    memory: int
     resident: int
 
 
 class StartError(Exception):
     """The server did not start."""
-
-
-class NotReadyError(Exception):
-    """The server has not yet said where it listens."""
 
 
 @dataclass(frozen=True)
@@ -76,19 +77,15 @@ class Server:
     place: Place
     process: subprocess.Popen[bytes]
 
-    def printed(self) -> dict[str, str]:
-        """The NAME=value lines that it has printed so far."""
-        lines = self.output().splitlines()
-        return {name: value for name, found, value in (line.partition("=") for line in lines) if found}
-
     def output(self) -> str:
         return (self.place.folder / "output").read_text(errors="replace")
 
     def usage(self) -> Usage:
-        """Summed over the session's processes; a worker that has ended counts through the parent that waited for it."""
-        found = [fields for fields in _statistics() if int(fields[3]) == self.process.pid]
-        ticks = sum(int(tick) for fields in found for tick in fields[11:15])
-        return Usage(ticks * CLOCK_TICK, max((int(fields[21]) * PAGE for fields in found), default=0))
+        """A process that has ended counts through the parent that waited for it."""
+        found = dict(_descendants(self.process.pid))
+        ticks = sum(int(tick) for fields in found.values() for tick in fields[11:15])
+        largest = max((int(fields[21]) * PAGE for fields in found.values()), default=0)
+        return Usage(ticks * CLOCK_TICK, sum(map(_shared_out, found)), largest)
 
     def settle(self, seconds: float) -> None:
         """Waits until start-up is over in every worker: no CPU used for 0.3 s, or `seconds` gone."""
@@ -111,11 +108,28 @@ class Server:
         self.process.wait()
 
 
-def _statistics() -> Iterator[list[str]]:
-    """proc(5)'s stat of every process, from its state on: 3 is the session, 11 to 14 CPU ticks, 21 resident pages."""
+def _descendants(leader: int) -> Iterator[tuple[int, list[str]]]:
+    """The leader, what it started and what they started, with proc(5)'s stat from the state on.
+
+    In that, 1 is the parent, 11 to 14 are CPU ticks, 21 is resident pages.
+    """
+    every: dict[int, list[str]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # It ended meanwhile.
-            yield path.read_text(errors="replace").rpartition(")")[2].split()
+            every[int(path.parent.name)] = path.read_text(errors="replace").rpartition(")")[2].split()
+    generation = [leader]
+    while generation:
+        yield from ((process, every[process]) for process in generation if process in every)
+        generation = [process for process, fields in every.items() if int(fields[1]) in generation]
+
+
+def _shared_out(process: int) -> int:
+    """The process's share of memory: a page that three have counts for a third in each."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 @contextmanager
@@ -141,7 +155,11 @@ def running(command: Command, place: Place) -> Iterator[Server]:
 
 def exchange(request: Request) -> Answer:
     """Sends the request once. Raises OSError or HTTPException where no answer comes."""
-    connection = http.client.HTTPConnection("127.0.0.1", request.port, timeout=10)
+    return exchange_over(http.client.HTTPConnection("127.0.0.1", request.port, timeout=10), request)
+
+
+def exchange_over(connection: http.client.HTTPConnection, request: Request) -> Answer:
+    """The same over a connection that is not open yet; it is closed afterwards."""
     try:
         connection.request(request.method, request.target, request.body or None, dict(request.headers))
         response = connection.getresponse()

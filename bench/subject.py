@@ -14,7 +14,7 @@ class AnswerError(Exception):
 class Operation:
     """What is asked of a server again and again.
 
-    `request` may raise NotReadyError; it is called anew before each load, so a signature made there has to live for one
+    `request` is called anew before each load, so a signature made there has to live for one
     load only. `verifier` returns what is called with each answer of that server: it returns whom the token is for, and
     raises AnswerError or what the reading of a wrong answer raises (LookupError, ValueError, a PyJWT error). `distinct`
     tells that no two answers may be for the same.
