@@ -4,12 +4,13 @@ import base64
 import hashlib
 import hmac
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from email.utils import formatdate
 
 from mintmark.development import DEVELOPMENT_KEYS, DEVELOPMENT_RESOURCE
 from mintmark.jose import Sealer
 from mintmark.model import Identity, new_suffix
+from mintmark.request_signature import SignedRequest
 from mintmark.sources import Sources
 
 ISSUER = "https://localhost:12443"
@@ -72,6 +73,11 @@ def signed_headers(
     if content_type is not None:
         headers["content-type"] = content_type
     return as_header_list(headers.items())
+
+
+def signed_request(method: str, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> SignedRequest:
+    """As a listener makes it of what arrives."""
+    return SignedRequest(method, target, headers, dict(headers), body)
 
 
 def as_header_list(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

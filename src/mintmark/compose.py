@@ -307,7 +307,7 @@ async def open_service(
         store,
         loader,
         await loader.load(revision),
-        lambda: words[REVISION],
+        words.reader(REVISION),
         issuer,
         sources,
         bearer=bearer,

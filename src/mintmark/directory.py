@@ -20,6 +20,7 @@ class Directory(Struct, frozen=True):
     Attributes:
         revision: which moment: the number of changes that it knows of.
         resources: by id, the oldest first.
+        default: the oldest; None where there is none.
         keys: the access keys of each resource, by its id.
         by_host: resources that have host names of their own.
         every_key: the access keys of all resources.
@@ -28,6 +29,7 @@ class Directory(Struct, frozen=True):
 
     revision: int
     resources: dict[str, Resource]
+    default: Resource | None
     keys: dict[str, list[AccessKey]]
     by_host: dict[str, Resource]
     every_key: list[AccessKey]
@@ -48,12 +50,9 @@ class Directory(Struct, frozen=True):
         """The resource that a request to a Host is for where no access key tells: of that name, else the default."""
         return self._named(host) or self.default
 
-    @property
-    def default(self) -> Resource | None:
-        """The oldest resource; None where there is none."""
-        return next(iter(self.resources.values()), None)
-
     def _named(self, host: bytes) -> Resource | None:
+        if not self.by_host:
+            return None
         return self.by_host.get(host.decode("latin-1").partition(":")[0].lower().removesuffix("."))
 
     def find(self, id_or_name: str) -> Resource | None:
@@ -99,6 +98,7 @@ class DirectoryLoader:
         return Directory(
             revision=revision,
             resources=resources,
+            default=next(iter(resources.values()), None),
             keys=keys,
             by_host={host: resource for resource in resources.values() for host in resource.hosts},
             every_key=[key for each in keys.values() for key in each],

@@ -5,6 +5,7 @@ With `certificates` the only importers of the crypto library.
 
 import base64
 import hashlib
+from binascii import b2a_base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,6 +37,7 @@ FOREIGN_ALGORITHMS = {
 MOST_FOREIGN_CHARACTERS = 16 * 1024
 
 _P256_BYTES = 32
+_TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _ECDSA = ec.ECDSA(hashes.SHA256())
 _RSA_PADDING, _RSA_HASH = PKCS1v15(), hashes.SHA256()
 _FOREIGN_TYPES = ("jwt", "at+jwt")  # RFC 7519, section 5.1, and RFC 9068, section 2.1
@@ -43,7 +45,7 @@ _FOREIGN_TYPES = ("jwt", "at+jwt")  # RFC 7519, section 5.1, and RFC 9068, secti
 
 def b64url(data: bytes) -> bytes:
     """Base64url without padding (RFC 7515, section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+    return b2a_base64(data, newline=False).translate(_TO_URL_SAFE, b"=")
 
 
 def generate_private_key(algorithm: SigningAlgorithm) -> Secret:

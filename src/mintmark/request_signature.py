@@ -4,11 +4,11 @@ What is signed: `METHOD \n target \n` and the values of the signed headers joine
 header exactly as received. Three habits of real SDKs need another reading of the same request; `readings` has them.
 """
 
-import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator, Sequence
+from binascii import b2a_base64
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -24,7 +24,7 @@ HASH_DIFFERS = "Request 'x-ms-content-sha256' differs from generated content has
 _DATE_HEADERS = (b"x-ms-date", b"date")
 _ONCE_ONLY = frozenset((b"authorization", b"host", CONTENT_HASH, *_DATE_HEADERS))
 
-_AUTHORIZATION = re.compile(rb"HMAC-SHA256 +SignedHeaders=([!-%'-~]+)&Signature=([A-Za-z0-9+/]+=*)", re.IGNORECASE)
+_AUTHORIZATION = re.compile(rb"(?i:HMAC-SHA256 +SignedHeaders=)([!-%'-~]+)(?i:&Signature=)([A-Za-z0-9+/]+=*)")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _RFC_1123 = re.compile(
     rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) ({'|'.join(_MONTHS)}) (\d{{4}}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII
@@ -38,13 +38,23 @@ class SignedRequest(Struct, frozen=True):
         method: in capitals.
         target: path and query.
         headers: names in lower case.
+        fields: the same by name, of each the last.
         body: the raw bytes.
     """
 
     method: str
     target: bytes
     headers: Sequence[tuple[bytes, bytes]]
+    fields: Mapping[bytes, bytes]
     body: bytes
+
+
+class _SignedHeaders(Struct, frozen=True):
+    """What a SignedHeaders list asks for: its names, where in them the host stands, and the date that counts."""
+
+    names: tuple[bytes, ...]
+    host_at: int
+    date: bytes
 
 
 class Proof(Struct, frozen=True):
@@ -74,12 +84,11 @@ def bearer_token(request: SignedRequest) -> tuple[str, bytes] | None:
         Denied: it has more than one Authorization header.
         InvalidRequest: more than one Host header.
     """
-    headers = dict(request.headers)
-    authorization = headers.get(b"authorization", b"")
+    authorization = request.fields.get(b"authorization", b"")
     if authorization[:7].lower() != b"bearer ":
         return None
     _refuse_doubled(request.headers)
-    return authorization[7:].strip().decode("latin-1"), headers.get(b"host", b"")
+    return authorization[7:].strip().decode("latin-1"), request.fields.get(b"host", b"")
 
 
 def read_proof(request: SignedRequest) -> Proof:
@@ -89,10 +98,10 @@ def read_proof(request: SignedRequest) -> Proof:
         Denied: a needed header is missing, doubled or unreadable, or the body does not have the hash that was signed.
         InvalidRequest: more than one Host header.
     """
-    headers = dict(request.headers)
-    if len(headers) != len(request.headers):
+    fields = request.fields
+    if len(fields) != len(request.headers):
         _refuse_doubled(request.headers)
-    authorization = headers.get(b"authorization")
+    authorization = fields.get(b"authorization")
     if authorization is None:
         raise Denied("There is no Authorization header.")
     match = _AUTHORIZATION.fullmatch(authorization)
@@ -101,23 +110,33 @@ def read_proof(request: SignedRequest) -> Proof:
             "The Authorization header is not of the form "
             "'HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature=…'."
         )
-    names = match[1].lower().split(b";")
-    date_header = next((name for name in _DATE_HEADERS if name in names), None)
-    if date_header is None or b"host" not in names or CONTENT_HASH not in names or len(set(names)) != len(names):
+    listed = _signed_headers(match[1])
+    if listed is None:
         raise Denied("SignedHeaders must list x-ms-date (or date), host and x-ms-content-sha256, each once.")
-    missing = [name for name in names if name not in headers]
-    if missing:
+    try:
+        values = tuple(map(fields.__getitem__, listed.names))
+    except KeyError:
+        missing = [name for name in listed.names if name not in fields]
         known = next((name.decode() for name in missing if name in _ONCE_ONLY), None)  # Others are the caller's words.
         raise Denied(
             f"The signed header {known} is missing from the request."
             if known
             else "A header that SignedHeaders lists is missing from the request."
-        )
-    values = tuple([headers[name] for name in names])
-    if not hmac.compare_digest(content_hash(request.body), headers[CONTENT_HASH]):
+        ) from None
+    if not hmac.compare_digest(content_hash(request.body), fields[CONTENT_HASH]):
         raise Denied("x-ms-content-sha256 is not the hash of the body that arrived.", HASH_DIFFERS)
-    date = headers[date_header].decode("latin-1")
-    return Proof(request, headers[b"host"], values, names.index(b"host"), date, match[2])
+    date = fields[listed.date].decode("latin-1")
+    return Proof(request, fields[b"host"], values, listed.host_at, date, match[2])
+
+
+@lru_cache(maxsize=256)  # Each SDK has the same list for ever.
+def _signed_headers(listed: bytes) -> _SignedHeaders | None:
+    """A SignedHeaders list; None where it lacks one that must be in it, or has one twice."""
+    names = tuple(listed.lower().split(b";"))
+    date = next((name for name in _DATE_HEADERS if name in names), None)
+    if date is None or b"host" not in names or CONTENT_HASH not in names or len(set(names)) != len(names):
+        return None
+    return _SignedHeaders(names, names.index(b"host"), date)
 
 
 def _refuse_doubled(headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -185,12 +204,12 @@ def string_to_sign(method: str, target: bytes, values: Sequence[bytes]) -> bytes
 
 def sign(text: bytes, key: bytes) -> bytes:
     """The signature of `text`, in base64."""
-    return base64.b64encode(hmac.digest(key, text, "sha256"))
+    return b2a_base64(hmac.digest(key, text, "sha256"), newline=False)
 
 
 def content_hash(body: bytes) -> bytes:
     """The SHA-256 of a body, in base64."""
-    return base64.b64encode(hashlib.sha256(body).digest())
+    return b2a_base64(hashlib.sha256(body).digest(), newline=False)
 
 
 @lru_cache(maxsize=256)  # Requests that arrive together carry the same few dates.

@@ -353,7 +353,7 @@ class Service:
             expires_at,
             token_id,
         )
-        return AccessToken((await self.keyring()).signer(now).sign(claims), expires_at)
+        return AccessToken((await self.directory()).keyring.signer(now).sign(claims), expires_at)
 
 
 def malformed_id(identity_id: str) -> InvalidRequest:

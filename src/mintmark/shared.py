@@ -1,6 +1,8 @@
 """A few numbers that all processes of a server see at once: in memory that the workers inherit from their parent."""
 
 import mmap
+from collections.abc import Callable
+from functools import partial
 
 REVISION, CLOCK, FAULTS, STARTED = range(4)
 _WORDS = 8
@@ -19,6 +21,10 @@ class SharedWords:
 
     def __getitem__(self, place: int) -> int:
         return self._words[place]
+
+    def reader(self, place: int) -> Callable[[], int]:
+        """What reads that number, for those who ask again and again."""
+        return partial(self._words.__getitem__, place)
 
     def __setitem__(self, place: int, value: int) -> None:
         self._words[place] = value

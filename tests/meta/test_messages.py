@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from builders import NOON, as_header_list, signed_headers
+from builders import NOON, as_header_list, signed_headers, signed_request
 from docs.examples import matches
 from docs.markdown import DOCS, ROOT, rows, section
 from mintmark.administration import Search
@@ -17,7 +17,7 @@ from mintmark.errors import Denied, InvalidRequest, ServerNotFound
 from mintmark.faults import Faults
 from mintmark.http import protocol
 from mintmark.http.framing import Refusal
-from mintmark.request_signature import SignedRequest, read_proof
+from mintmark.request_signature import read_proof
 from mintmark.service import Caller, Service
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources
@@ -196,7 +196,7 @@ READ: list[Callable[[], object]] = [
     lambda: read_create(b"[]", JSON, NEWEST),
     lambda: read_create(b"\xff", JSON, NEWEST),
     lambda: read_create(b'{"a":' + b"[" * 30_000, JSON, NEWEST),
-    lambda: read_proof(SignedRequest("GET", b"/", as_header_list([("host", "a"), ("host", "b")]), b"")),
+    lambda: read_proof(signed_request("GET", b"/", as_header_list([("host", "a"), ("host", "b")]), b"")),
     lambda: read_typed(b"", JSON, NewResource),
     lambda: read_typed(b"{}", JSON, NewResource),
     lambda: read_introspect(b"{}", JSON),
@@ -291,12 +291,12 @@ async def test_every_reason_of_a_401_is_in_the_reference(
     names: set[str] = set()
     for headers in DENIED:
         with pytest.raises(Denied) as refusal:
-            await service.authenticate(SignedRequest("POST", TARGET.encode(), headers, b""))
+            await service.authenticate(signed_request("POST", TARGET.encode(), headers, b""))
         reasons.append(refusal.value.reason)
         names |= {name for name, _ in refusal.value.explanation}
     await an_administration(service, sources, words).remove_resource((await service.resource()).id)
     with pytest.raises(Denied) as refusal:
-        await service.authenticate(SignedRequest("POST", TARGET.encode(), BEARER, b""))
+        await service.authenticate(signed_request("POST", TARGET.encode(), BEARER, b""))
     reasons.append(refusal.value.reason)
 
     assert len(reasons) == len(documented)

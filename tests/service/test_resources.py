@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from builders import FakeClock, signed_headers
+from builders import FakeClock, signed_headers, signed_request
 from mintmark.administration import Administration, Search
 from mintmark.development import DEVELOPMENT_KEYS, DEVELOPMENT_RESOURCE
 from mintmark.errors import Denied, IdentityNotOwned, InvalidRequest, ResourceExists, ResourceNotFound
@@ -25,7 +25,7 @@ async def administration(service: Service, sources: Sources, words: SharedWords)
 
 
 def request(key: bytes, host: str = "localhost:12080") -> SignedRequest:
-    return SignedRequest("POST", b"/x", signed_headers("POST", "/x", host=host, key=key), b"")
+    return signed_request("POST", b"/x", signed_headers("POST", "/x", host=host, key=key), b"")
 
 
 async def token_for(service: Service, caller: Caller) -> str:

@@ -25,6 +25,7 @@ def directory() -> Directory:
     return Directory(
         revision=7,
         resources={resource.id: resource for resource in RESOURCES},
+        default=RESOURCES[0],
         keys=KEYS,
         by_host={host: resource for resource in RESOURCES for host in resource.hosts},
         every_key=[key for keys in KEYS.values() for key in keys],

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from builders import NOON, SEALER, signed_headers
+from builders import NOON, SEALER, signed_headers, signed_request
 from mintmark.directory import Directory
 from mintmark.explain import explain
 from mintmark.keyring import Keyring, new_signing_key
@@ -27,11 +27,11 @@ def request_signed_over(text: str, key: bytes = KEY, **extra: str) -> SignedRequ
         f"HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature={signature}".encode()
     )
     headers.update({name.replace("_", "-").encode(): value.encode() for name, value in extra.items()})
-    return SignedRequest("POST", TARGET.encode(), list(headers.items()), BODY)
+    return signed_request("POST", TARGET.encode(), list(headers.items()), BODY)
 
 
 def explained(request: SignedRequest) -> dict[str, str]:
-    directory = Directory(0, {}, {}, {}, KEYS, KEYRING)
+    directory = Directory(0, {}, None, {}, {}, KEYS, KEYRING)
     return dict(explain(request, "The signature is wrong.", directory, DATE))
 
 
@@ -131,7 +131,7 @@ def test_neither_key_nor_right_signature_is_shown() -> None:
 
 
 def test_a_request_without_a_signature_is_explained_too() -> None:
-    shown = explained(SignedRequest("GET", b"/", [(b"host", b"x")], b""))
+    shown = explained(signed_request("GET", b"/", [(b"host", b"x")], b""))
 
     assert "(none)" in shown["Date"]
     assert "StringToSign" not in shown

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from builders import NOON, as_header_list, signed_headers
+from builders import NOON, as_header_list, signed_headers, signed_request
 from mintmark.errors import Denied, InvalidRequest
 from mintmark.model import AccessKey, Secret
 from mintmark.request_signature import (
@@ -37,7 +37,7 @@ def access_key(secret: bytes, slot: Any = "primary") -> AccessKey:
 
 def as_request(vector: dict[str, Any], **changes: Any) -> SignedRequest:
     vector = {**vector, **changes}
-    return SignedRequest(
+    return signed_request(
         vector["method"], vector["target"].encode(), as_header_list(vector["headers"]), vector["body"].encode()
     )
 
@@ -142,7 +142,7 @@ def a_request(**changes: Any) -> SignedRequest:
     headers = dict(signed_headers("POST", "/identities?api-version=2023-10-01", b"{}"))
     headers.update({name.encode(): value for name, value in changes.items() if value is not None})
     kept = [(name, value) for name, value in headers.items() if changes.get(name.decode(), b"") is not None]
-    return SignedRequest("POST", b"/identities?api-version=2023-10-01", kept, b"{}")
+    return signed_request("POST", b"/identities?api-version=2023-10-01", kept, b"{}")
 
 
 AUTHORIZATION = dict(signed_headers("POST", "/identities?api-version=2023-10-01", b"{}"))[b"authorization"]
@@ -185,7 +185,7 @@ class TestReading:
         doubled = [*request.headers, (name.encode(), dict(request.headers)[name.encode()])]
 
         with pytest.raises(Denied, match="Denied") as refused:
-            read_proof(SignedRequest(request.method, request.target, doubled, request.body))
+            read_proof(signed_request(request.method, request.target, doubled, request.body))
 
         assert f"The header {name} was sent more than once." == refused.value.reason
 
@@ -193,7 +193,7 @@ class TestReading:
         request = a_request()
 
         with pytest.raises(InvalidRequest):
-            read_proof(SignedRequest("POST", request.target, [*request.headers, (b"host", b"x")], request.body))
+            read_proof(signed_request("POST", request.target, [*request.headers, (b"host", b"x")], request.body))
 
     def test_a_date_beside_x_ms_date_is_fine_and_the_one_in_the_list_counts(self) -> None:
         proof = read_proof(a_request(date=b"Thu, 01 Jan 1970 00:00:00 GMT"))
@@ -209,7 +209,7 @@ class TestReading:
         request = a_request()
 
         with pytest.raises(Denied, match="x-ms-content-sha256") as refused:
-            read_proof(SignedRequest("POST", request.target, request.headers, b"{ }"))
+            read_proof(signed_request("POST", request.target, request.headers, b"{ }"))
 
         assert HASH_DIFFERS == refused.value.message
 

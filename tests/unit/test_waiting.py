@@ -2,6 +2,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
+from unittest.mock import ANY
 
 import pytest
 
@@ -28,13 +29,13 @@ class Loop:
         """So many requests at once, each of which takes `cost` seconds when it is answered."""
         since = self.now
 
-        def start(is_in_time: bool) -> None:  # noqa: FBT001  as the line calls it
+        def start(_: object, is_in_time: bool) -> None:  # noqa: FBT001  as the line calls it
             (self.served if is_in_time else self.refused).append(self.now - since)
             if is_in_time:
                 self.call_soon(lambda: self.rest(cost))
 
         for _ in range(requests):
-            self.line.join(start)
+            self.line.join(start, ANY)
 
     def turn(self) -> None:
         """What was to be called before it; what these call for comes in the next."""
@@ -74,7 +75,7 @@ def test_what_comes_one_by_one_is_served_however_long_each_takes() -> None:
 def test_they_are_served_in_the_order_in_which_they_came() -> None:
     loop, order = Loop(), list[int]()
     for number in range(200):
-        loop.line.join(lambda _, number=number: order.append(number))  # type: ignore[misc]
+        loop.line.join(lambda _request, _is_in_time, number=number: order.append(number), ANY)  # type: ignore[misc]
     loop.run()
 
     assert list(range(200)) == order

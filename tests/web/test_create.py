@@ -135,7 +135,7 @@ class TestSuccess:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("change", "status", "code", "target", "words"),
+        ("change", "status", "code", "target", "message"),
         [
             ({"target": "/identities"}, 400, "ApiVersionUnspecified", None, "api-version"),
             ({"target": "/identities?api-version=1999-01-01"}, 400, "UnsupportedApiVersion", None, "'1999-01-01'"),
@@ -174,12 +174,12 @@ class TestRefusals:
         status: int,
         code: str,
         target: str | None,
-        words: str,
+        message: str,
     ) -> None:
         reply = await create(app, **change)
 
         assert (status, code, target) == (reply.status, reply.error["code"], reply.error.get("target"))
-        assert words in reply.error["message"]
+        assert message in reply.error["message"]
         assert "retry-after" not in reply.headers
         assert 0 == await count(store)
 

@@ -34,8 +34,7 @@ class Exchange(RequestResponseCycle):
         head, self._head = self._head, None
         if head is not None:
             is_whole = message["type"] == "http.response.body" and not message.get("more_body", False)
-            body = cast("bytes", message.get("body", b"")) if is_whole else b""
-            if is_whole and self._answer(head, body):
+            if is_whole and self._answer(head, cast("bytes", message.get("body", b""))):
                 return
             await super().send(head)
         await super().send(message)
@@ -46,21 +45,21 @@ class Exchange(RequestResponseCycle):
         Raises:
             RuntimeError: a header has a line break in it.
         """
-        status, headers = head["status"], cast("list[tuple[bytes, bytes]]", head.get("headers", []))
+        status, headers = head["status"], list(head.get("headers", ()))
         fields = dict(headers)
         length = None if status in _WITHOUT_BODY else b"%d" % len(body)
         if fields.get(b"content-length") != length or b"connection" in fields or self.flow.write_paused:
             return False
         if self.disconnected:
             return False
-        lines = [b"%b: %b\r\n" % header for header in (*self.default_headers, *headers)]
+        lines = [name + b": " + value for name, value in (*self.default_headers, *headers)]
         if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        written = b"".join((STATUS_LINE[status], *lines, b"\r\n"))
-        if not written.count(b"\r") == written.count(b"\n") == len(lines) + 2:
+            lines.append(b"connection: close")
+        text = b"".join(lines)
+        if b"\r" in text or b"\n" in text:
             raise RuntimeError("A header has a line break in it.")
         self.response_started, self.waiting_for_100_continue = True, False
-        self.transport.write(written + body)
+        self.transport.write(STATUS_LINE[status] + b"\r\n".join((*lines, b"", body)))
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Collection
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
 import httptools
@@ -117,11 +117,12 @@ class Protocol(HttpToolsProtocol):
         self._excess = 0  # bytes of chunks that are no body, but for those that chunks need
         self._unsent = 0
         self._stuck_since = 0.0
+        self._extensions: dict[str, Any] = {}  # what ASGI calls so
 
     @property
     def is_answering(self) -> bool:
         """Whether a request is under way or waits for its turn."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # None until the first request, whatever uvicorn says
+        cycle: RequestResponseCycle | None = self.cycle  # None until the first request, whatever uvicorn says
         return cycle is not None and not cycle.response_complete
 
     # What the transport says.
@@ -129,6 +130,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client is there, to be served or to be told that there are too many."""
         super().connection_made(transport)
+        self._extensions = {ABORT: {"close": transport.abort}}
         self.flow = _Flow(transport, self.pipeline)
         self.since = self.loop.time()
         if not self._connections.admit(self):
@@ -193,10 +195,14 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request's first byte is there."""
-        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self.url, self.headers = b"", []
         self.phase = _HEADER
         self.since = self.loop.time()
         self._fed = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header field, or a trailer field."""
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Checks the header, then has the application start on it.
@@ -219,6 +225,7 @@ class Protocol(HttpToolsProtocol):
         ):
             check_head(version, parser.get_method().decode(), self.url, headers, fields, upgrades=upgrades)
             self._host = fields.get(b"host") or _NO_HOST
+        self.expect_100_continue = b"expect" in fields and fields[b"expect"].lower() == b"100-continue"
         self._begin(version, parser.get_method())
         self._is_chunked = b"transfer-encoding" in fields
         if self._is_chunked:
@@ -244,9 +251,10 @@ class Protocol(HttpToolsProtocol):
             "headers": self.headers,
             "client": self.client,
             "server": self.server,
-            "extensions": {ABORT: {"close": self.transport.abort}},
+            "extensions": self._extensions,
         }
-        must_wait = self.is_answering
+        before: RequestResponseCycle | None = self.cycle  # None at the first request, whatever uvicorn says
+        must_wait = before is not None and not before.response_complete
         self.cycle = Exchange(
             scope=self.scope,
             transport=self.transport,
@@ -271,11 +279,11 @@ class Protocol(HttpToolsProtocol):
         if self._line is None:
             self._start_asgi_task(cycle, self.app)
         else:
-            self._line.join(lambda is_in_time: self._start_in_turn(cycle, is_in_time=is_in_time))
+            self._line.join(self._start_in_turn, cycle)
 
-    def _start_in_turn(self, cycle: RequestResponseCycle, *, is_in_time: bool) -> None:
+    def _start_in_turn(self, cycle: RequestResponseCycle, is_in_time: bool) -> None:  # noqa: FBT001  as the line calls
         if not is_in_time:
-            cast("dict[str, Any]", cycle.scope["extensions"])[TOO_LATE] = {}
+            cycle.scope["extensions"] = {**self._extensions, TOO_LATE: {}}
         self._start_asgi_task(cycle, self.app)
 
     def _header_size(self) -> int:
@@ -330,7 +338,8 @@ class Protocol(HttpToolsProtocol):
             self.since = self.loop.time()
         if self._unfed:
             self._feed_slices()
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
 
     def _refuse(self, refusal: Refusal) -> None:
         """Reads nothing more, and says so when the requests before are answered."""

@@ -11,13 +11,15 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
 PATIENCE = 0.25  # seconds that a request may wait in a burst
 STANDING = 0.1  # seconds that it may wait where the line stands
 INTERVAL = 0.25  # seconds without an empty line after which it is said to stand
 TURN = 0.01  # seconds of work begun at once: an answer needs several turns of the event loop, each as long as this
 MOST_AT_ONCE = 64
 
-Start = Callable[[bool], None]  # told whether the request is to be answered
+Start = Callable[[RequestResponseCycle, bool], None]  # told whether the request is to be answered
 
 
 class WaitingLine:
@@ -26,19 +28,19 @@ class WaitingLine:
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = monotonic) -> None:
         """Takes a clock in seconds, which goes on while the loop is busy."""
         self._call_soon, self._clock = loop.call_soon, clock
-        self._waiting: deque[tuple[float, Start]] = deque()
+        self._waiting: deque[tuple[float, Start, RequestResponseCycle]] = deque()
         self._empty_at = clock()
         self._began, self._begun = 0.0, 0  # the last turn: since when, and how many requests
         self._at_once = 1  # until it is known what one costs
 
-    def join(self, start: Start) -> None:
-        """Has `start` called when it is this request's turn."""
+    def join(self, start: Start, cycle: RequestResponseCycle) -> None:
+        """Has `start` called with a request when its turn comes."""
         now = self._clock()
         if not self._waiting:
             self._empty_at = now
             self._begun = 0  # The time since the last turn was not all work.
             self._call_soon(self._advance)
-        self._waiting.append((now, start))
+        self._waiting.append((now, start, cycle))
 
     def _advance(self) -> None:
         now = self._clock()
@@ -48,9 +50,9 @@ class WaitingLine:
         patience = PATIENCE if now - self._empty_at <= INTERVAL else STANDING
         self._began, self._begun = now, 0
         while self._waiting and self._begun < self._at_once:
-            since, start = self._waiting.popleft()
+            since, start, cycle = self._waiting.popleft()
             is_in_time = now - since <= patience
             self._begun += is_in_time
-            start(is_in_time)
+            start(cycle, is_in_time)
         if self._waiting:
             self._call_soon(self._advance)

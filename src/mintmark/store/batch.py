@@ -27,8 +27,12 @@ class Batcher(Generic[Operation]):
         self._idle.set()
         self._closed = False
 
-    async def submit(self, operation: Operation) -> Any:
-        """What `operation` answers, once the batch that it joined is durable; or raises what it raised."""
+    def submit(self, operation: Operation) -> "asyncio.Future[Any]":
+        """What `operation` answers or raises, once the batch that it joined is durable.
+
+        Raises:
+            StoreUnavailable: the batcher was closed.
+        """
         if self._closed:
             raise StoreUnavailable
         future = self._loop.create_future()
@@ -37,7 +41,7 @@ class Batcher(Generic[Operation]):
             self._idle.clear()
             # Not at once: requests that arrived in the same turn of the loop shall share the batch.
             self._loop.call_soon(self._start)
-        return await future
+        return future
 
     async def run(self, function: Callable[[], Any]) -> Any:
         """Runs something else in the same thread, between two batches."""

@@ -8,9 +8,10 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import apsw
 import msgspec
@@ -23,6 +24,7 @@ from mintmark.store.batch import Batcher
 from mintmark.store.schema import migrate
 
 Write = Callable[[apsw.Connection], Any]
+_Kind = TypeVar("_Kind")
 
 # What fails one write and no other: a constraint, or a value that cannot be bound, and then nothing was executed.
 _REFUSED = (apsw.ConstraintError, OverflowError, TypeError, ValueError)
@@ -331,22 +333,22 @@ class SqliteStore:
 
         Each statement gives up the interpreter's lock and has to get it back from a thread that is busy.
         """
-        inserts: list[int] = []
-        issues: list[int] = []
+        inserts: list[_Insert] = []
+        issues: list[tuple[int, _Issue]] = []
         outcomes: list[Any] = [None] * len(writes)
         for number, write in enumerate(writes):
             if isinstance(write, _Insert):
-                inserts.append(number)
+                inserts.append(write)
             elif isinstance(write, _Issue):
-                issues.append(number)
+                issues.append((number, write))
             else:
                 outcomes[number] = self._attempt(write)
         for some in _in_powers_of_two(inserts):
-            values = [value for number in some for value in cast("_Insert", writes[number]).row]
+            values = [value for insert in some for value in insert.row]
             self._db.execute(sql.insert_identities(len(some)), values)
-        for some in _in_powers_of_two(issues):
-            issued = self._issue_together([cast("_Issue", writes[number]) for number in some])
-            for number, identity in zip(some, issued, strict=True):
+        for those in _in_powers_of_two(issues):
+            issued = self._issue_together([issue for _, issue in those])
+            for (number, _), identity in zip(those, issued, strict=True):
                 outcomes[number] = identity
         return outcomes
 
@@ -475,15 +477,16 @@ class _Issue(Struct, frozen=True):
         return _identity(self.resource_id, found[0]) if found else None
 
 
-def _in_powers_of_two(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+def _in_powers_of_two(writes: Sequence[_Kind]) -> Iterator[Sequence[_Kind]]:
     """All of them in a few parts, whose sizes are so few that each has a statement that stays prepared."""
     begin, size = 0, LARGEST_STATEMENT
-    while begin < len(numbers):
-        while begin + size > len(numbers):
+    while begin < len(writes):
+        while begin + size > len(writes):
             size //= 2
-        yield numbers[begin : begin + size]
+        yield writes[begin : begin + size]
         begin += size
 
 
+@lru_cache(maxsize=1024)  # The same few resources again and again.
 def _blob(resource_id: str) -> bytes:
     return bytes.fromhex(resource_id.replace("-", ""))

@@ -50,7 +50,8 @@ class Signed:
                 self._warn(version)
                 call.api_version = "later"
             body = await call.body()
-            caller = await service.authenticate(SignedRequest(call.method, call.target, call.raw_headers, body))
+            request = SignedRequest(call.method, call.target, call.raw_headers, call.headers, body)
+            caller = await service.authenticate(request)
             call.resource_id = caller.resource.id
             if self._limiter is not None:
                 self._limit(self._limiter, caller, operation)

@@ -25,6 +25,8 @@ class Call:
     The target is path and query as sent, but for what uvicorn drops: a fragment, a `?` with nothing behind it, and the
     scheme and authority of the absolute form; no SDK sends any of them.
 
+    It is too late for a request that has waited too long to be answered, as the server under us judges.
+
     What becomes known of it on its way is noted for log and metrics: `id`, its correlation vector; `route`, the path
     that it was found to fit; `operation` and `api_version`; `resource_id`, of the resource that it was found to be for.
     Empty where nothing is known.
@@ -36,6 +38,7 @@ class Call:
         "api_version",
         "headers",
         "id",
+        "is_too_late",
         "method",
         "operation",
         "path",
@@ -55,6 +58,7 @@ class Call:
         self.target = raw_path + b"?" + self.query if self.query else raw_path
         self.raw_headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
         self.headers: dict[bytes, bytes] = dict(self.raw_headers)
+        self.is_too_late = TOO_LATE in scope.get("extensions", ())
         self._scope = scope
         self._receive = receive
         self.id = self.route = self.operation = self.api_version = self.resource_id = ""
@@ -96,11 +100,6 @@ class Call:
                 raise BodyTooLarge(MAX_BODY)
             if not message.get("more_body", False):
                 return body
-
-    @property
-    def is_too_late(self) -> bool:
-        """Whether it has waited too long to be answered, as the server under us judges."""
-        return TOO_LATE in self._scope.get("extensions", ())
 
     async def abort(self) -> None:
         """Closes the connection without an answer, if the server under us can (development only)."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Protocol
@@ -19,6 +19,7 @@ Guarded = Callable[[Call], Awaitable[Answer]]
 
 LONGEST_ECHO = 1024  # bytes; a longer header is not echoed
 CV_BYTES = 16
+CV_LENGTH = 22  # of these bytes in base64, without padding
 SEED_BYTES = 32
 
 _log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Edge:
 
     def vector(self) -> str:
         """A new correlation vector, `MS-CV`, which users quote when they ask for support: a name and no secret."""
-        return b64encode(self._random(CV_BYTES))[:22].decode() + ".0"
+        return b2a_base64(self._random(CV_BYTES))[:CV_LENGTH].decode() + ".0"
 
 
 class Endpoint:
@@ -106,7 +107,9 @@ class Endpoint:
             _log.exception("Request %s failed: %s", call.id, self._route)
             answer = internal_error()
         milliseconds = (perf_counter() - started) * 1000
-        await _send(send, call, answer, self._headers(call, answer, milliseconds))
+        headers = self._headers(call, answer, milliseconds)
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if call.method == "HEAD" else answer.body})
         for log in self._edge.logs:
             log(call, answer, milliseconds)
 
@@ -162,8 +165,3 @@ class Endpoint:
 def _is_plain(value: bytes) -> bool:
     """Whether a header's value can be said back: short printable ASCII."""
     return len(value) <= LONGEST_ECHO and value.isascii() and value.decode().isprintable()
-
-
-async def _send(send: Send, call: Call, answer: Answer, headers: list[tuple[bytes, bytes]]) -> None:
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if call.method == "HEAD" else answer.body})

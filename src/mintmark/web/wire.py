@@ -247,16 +247,22 @@ def _check_media_type(content_type: str) -> None:
 def _scopes(value: object, target: str, version: ApiVersion) -> tuple[str, ...]:
     if value is None:
         return ()
-    if not isinstance(value, list) or not all(isinstance(scope, str) for scope in value):
-        raise InvalidRequest(f"{target} must be a list of scope names. Allowed: {', '.join(version.scopes)}.", target)
+    if not isinstance(value, list):
+        raise _no_scopes(target, version)
     for scope in value:
         if scope not in version.scopes:
+            if not all(isinstance(each, str) for each in value):
+                raise _no_scopes(target, version)
             raise InvalidRequest(
                 f"{target} value '{shorten(scope)}' is invalid. Allowed in api-version {version.name}: "
                 f"{', '.join(version.scopes)}.",
                 target,
             )
     return tuple(dict.fromkeys(value))  # A scope named twice counts once, at its first place.
+
+
+def _no_scopes(target: str, version: ApiVersion) -> InvalidRequest:
+    return InvalidRequest(f"{target} must be a list of scope names. Allowed: {', '.join(version.scopes)}.", target)
 
 
 def _minutes(sent: bytes) -> int | None:
