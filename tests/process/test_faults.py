@@ -15,6 +15,7 @@ from calls import Answer, ask
 from mintmark.faults import OPERATIONS
 from process.calling import admin, signed
 from process.connections import connected_to_each
+from process.raw import connect, read_to_end, send
 from process.watching import eventually
 from running import RunningServer, running_server
 
@@ -301,3 +302,14 @@ def test_faults_of_an_old_server_do_not_haunt_a_new_one_on_the_same_data(tmp_pat
         assert 201 == create(second).status
         add(second, status=503)
         assert [503, 201] == [create(second).status for _ in range(2)]
+
+
+def test_a_fault_that_hangs_up_on_several_requests_of_one_connection_leaves_nothing_behind() -> None:
+    with running_server("--ephemeral", "--quiet") as server:
+        add(server, drop=True)
+        request = b"POST /identities?api-version=2023-10-01 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}"
+        with connect(server) as connected:
+            send(connected, request * 2)
+            assert b"" == read_to_end(connected)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5  # The stop waits ten seconds for requests under way.

@@ -13,6 +13,7 @@ from mintmark.request_signature import (
     MAX_CLOCK_SKEW,
     Proof,
     SignedRequest,
+    _read_list,
     check_date,
     content_hash,
     find_key,
@@ -248,6 +249,20 @@ class TestDates:
     )
     def test_what_is_no_rfc_1123_date_is_none(self, text: str) -> None:
         assert parse_date(text) is None
+
+    def test_what_a_stranger_sends_is_not_kept_however_long_it_is(self) -> None:
+        parse_date.cache_clear()
+        _read_list.cache_clear()
+        for number in range(3):
+            with pytest.raises(Denied):
+                check_date(dated(f"{number}" + "x" * 30_000), NOON)
+            with pytest.raises(Denied):
+                read_proof(
+                    a_request(authorization=AUTHORIZATION.replace(b"=x-ms", b"=a;" * 5_000 + b"%d;x-ms" % number))
+                )
+
+        # The one list is that of the requests with a date.
+        assert (0, 1) == (parse_date.cache_info().currsize, _read_list.cache_info().currsize)
 
     def test_an_unreadable_date_is_refused(self) -> None:
         with pytest.raises(Denied):

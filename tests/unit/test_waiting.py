@@ -6,7 +6,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from mintmark.http.waiting import INTERVAL, MOST_AT_ONCE, PATIENCE, STANDING, TURN, WaitingLine
+from mintmark.http.waiting import INTERVAL, MOST_AT_ONCE, MOST_REFUSED_AT_ONCE, PATIENCE, STANDING, TURN, WaitingLine
 
 COST = 1 / 128  # seconds, without a rounding error
 
@@ -149,3 +149,29 @@ def test_when_the_load_has_gone_back_nobody_is_refused() -> None:
     loop.press(10, 0.8 / COST)
 
     assert not loop.refused
+
+
+def test_refusals_do_not_hold_up_the_loop_either() -> None:
+    loop = Loop()
+    loop.arrive(3_000)
+    loop.rest(1)
+    loop.turn()
+
+    assert MOST_REFUSED_AT_ONCE == len(loop.refused)
+    loop.run()
+    assert 3_000 == len(loop.refused)
+
+
+def test_a_request_that_cannot_be_started_does_not_hold_up_those_behind_it() -> None:
+    loop = Loop()
+
+    def fail(_: object, _is_in_time: bool) -> None:  # noqa: FBT001  as the line calls it
+        raise RuntimeError
+
+    loop.line.join(fail, ANY)
+    loop.arrive(1)
+    with pytest.raises(RuntimeError):
+        loop.turn()
+    loop.run()
+
+    assert 1 == len(loop.served)

@@ -76,6 +76,13 @@ def test_a_host_of_any_form_is_read_as_it_is(server: RunningServer, host: bytes)
     assert b"HTTP/1.1 401" == exchange(server, sent)[:12]
 
 
+@pytest.mark.parametrize("host", [b"?", b"a?b", b"a/b", b"a@b"])
+def test_a_host_that_is_none_is_refused(server: RunningServer, host: bytes) -> None:
+    sent = LINE + b"Host: " + host + b"\r\nConnection: close\r\n\r\n"
+
+    assert b"HTTP/1.1 400" == exchange(server, sent)[:12]
+
+
 def test_requests_sent_at_once_are_answered_in_order(server: RunningServer) -> None:
     first, second = b"GET /nothing HTTP/1.1\r\n" + HOST + b"\r\n", b"GET /.well-known/jwks.json HTTP/1.1\r\n" + HOST
     received = exchange(server, first + second + b"Connection: close\r\n\r\n")
@@ -95,3 +102,12 @@ def test_a_client_that_asks_first_is_told_to_go_on(server: RunningServer) -> Non
     )
 
     assert received.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 401 ")
+
+
+def test_an_old_client_is_not_told_to_go_on(server: RunningServer) -> None:
+    """RFC 9110, section 10.1.1: it would take that for the answer."""
+    received = exchange(
+        server, b"POST /identities HTTP/1.0\r\n" + HOST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n{}"
+    )
+
+    assert received.startswith(b"HTTP/1.1 400 ")

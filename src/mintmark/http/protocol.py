@@ -32,7 +32,7 @@ TOO_LARGE = Refusal(431, "RequestHeaderFieldsTooLarge", "The request line and he
 OVERLOADED = Refusal(503, "ServiceUnavailable", "Too many connections. Try again later.", retry_after=1)
 
 _ASGI: Any = {"version": "3.0", "spec_version": "2.3"}
-_NO_HOST = b"?"  # which no request can name
+_NO_HOST = b"\n"  # which no request can name
 
 # Names of this module are found faster than attributes of a class.
 _HEADER, _BODY, _ANSWERING, _IDLE = Phase.HEADER, Phase.BODY, Phase.ANSWERING, Phase.IDLE
@@ -118,6 +118,7 @@ class Protocol(HttpToolsProtocol):
         self._unsent = 0
         self._stuck_since = 0.0
         self._extensions: dict[str, Any] = {}  # what ASGI calls so
+        self._running: RequestResponseCycle | None = None  # not those that wait for it
 
     @property
     def is_answering(self) -> bool:
@@ -137,8 +138,11 @@ class Protocol(HttpToolsProtocol):
             self._refuse(OVERLOADED)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone."""
+        """It is gone, which the request under way shall hear; uvicorn tells only the last that came."""
         self._connections.discard(self)
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -225,7 +229,8 @@ class Protocol(HttpToolsProtocol):
         ):
             check_head(version, parser.get_method().decode(), self.url, headers, fields, upgrades=upgrades)
             self._host = fields.get(b"host") or _NO_HOST
-        self.expect_100_continue = b"expect" in fields and fields[b"expect"].lower() == b"100-continue"
+        # RFC 9110, section 10.1.1: not in HTTP/1.0.
+        self.expect_100_continue = version != "1.0" and fields.get(b"expect", b"").lower() == b"100-continue"
         self._begin(version, parser.get_method())
         self._is_chunked = b"transfer-encoding" in fields
         if self._is_chunked:
@@ -276,6 +281,7 @@ class Protocol(HttpToolsProtocol):
 
     def _start(self, cycle: RequestResponseCycle) -> None:
         """At once, or when its turn comes where requests wait in a line."""
+        self._running = cycle
         if self._line is None:
             self._start_asgi_task(cycle, self.app)
         else:

@@ -18,6 +18,7 @@ STANDING = 0.1  # seconds that it may wait where the line stands
 INTERVAL = 0.25  # seconds without an empty line after which it is said to stand
 TURN = 0.01  # seconds of work begun at once: an answer needs several turns of the event loop, each as long as this
 MOST_AT_ONCE = 64
+MOST_REFUSED_AT_ONCE = 256  # which costs less, but something
 
 Start = Callable[[RequestResponseCycle, bool], None]  # told whether the request is to be answered
 
@@ -49,10 +50,14 @@ class WaitingLine:
             self._at_once = min(max(fitting, 1), MOST_AT_ONCE)
         patience = PATIENCE if now - self._empty_at <= INTERVAL else STANDING
         self._began, self._begun = now, 0
-        while self._waiting and self._begun < self._at_once:
-            since, start, cycle = self._waiting.popleft()
-            is_in_time = now - since <= patience
-            self._begun += is_in_time
-            start(cycle, is_in_time)
-        if self._waiting:
-            self._call_soon(self._advance)
+        refused = 0
+        try:
+            while self._waiting and self._begun < self._at_once and refused < MOST_REFUSED_AT_ONCE:
+                since, start, cycle = self._waiting.popleft()
+                is_in_time = now - since <= patience
+                self._begun += is_in_time
+                refused += not is_in_time
+                start(cycle, is_in_time)
+        finally:
+            if self._waiting:
+                self._call_soon(self._advance)

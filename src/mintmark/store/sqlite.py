@@ -315,16 +315,19 @@ class SqliteStore:
 
     def _commit(self, writes: Sequence[Write]) -> list[Any]:
         """One transaction for all: a constraint undoes one statement and leaves the transaction to the others."""
-        self._last_commit_failed = True
         started = perf_counter()
-        with _failing_plainly():
-            try:
-                with self._transaction():
-                    outcomes = self._write_together(writes)
-            except _REFUSED:  # One of many is refused, and they were all undone: then each has to be tried by itself.
-                with self._transaction():
-                    outcomes = [self._attempt(write) for write in writes]
-        self._check_in_place()
+        try:
+            with _failing_plainly():
+                try:
+                    with self._transaction():
+                        outcomes = self._write_together(writes)
+                except _REFUSED:  # One of many is, and they were all undone: then each has to be tried by itself.
+                    with self._transaction():
+                        outcomes = [self._attempt(write) for write in writes]
+            self._check_in_place()
+        except BaseException:
+            self._last_commit_failed = True
+            raise
         self._last_commit_failed = False
         if self._on_commit is not None:
             self._on_commit(len(writes), perf_counter() - started)

@@ -25,11 +25,10 @@ class Call:
     The target is path and query as sent, but for what uvicorn drops: a fragment, a `?` with nothing behind it, and the
     scheme and authority of the absolute form; no SDK sends any of them.
 
-    It is too late for a request that has waited too long to be answered, as the server under us judges.
-
     What becomes known of it on its way is noted for log and metrics: `id`, its correlation vector; `route`, the path
     that it was found to fit; `operation` and `api_version`; `resource_id`, of the resource that it was found to be for.
-    Empty where nothing is known.
+    Empty where nothing is known. `is_too_late` says that it has waited too long to be answered, as the server under us
+    judges.
     """
 
     __slots__ = (

@@ -22,6 +22,7 @@ _DATED = re.compile(r"(\d{4}-\d\d-\d\d)(?:-preview)?", re.ASCII)
 LONGEST_ECHO = 100  # characters of what somebody sent that a message repeats
 MIN_MINUTES, MAX_MINUTES = 60, 1440
 LONGEST_CUSTOM_ID = 256  # characters
+USUAL_QUERY = 256  # bytes; what a longer one asks for is not kept
 
 CREATE, GET, DELETE, ISSUE, REVOKE, EXCHANGE = "create", "get", "delete", "issue", "revoke", "exchange"
 
@@ -77,7 +78,7 @@ def api_version(operation: str, path: str, query: bytes, *, strict: bool = False
         ApiVersionUnspecified: there is none.
         UnsupportedApiVersion: it is not served, or has no such operation.
     """
-    version, requested = _find_version(query)
+    version, requested = (_find_usual_version if len(query) <= USUAL_QUERY else _find_version)(query)
     if version is not None and operation in version.operations and not (strict and version.name not in VERSIONS):
         return version
     serving = [each.name for each in VERSIONS.values() if operation in each.operations]
@@ -86,7 +87,6 @@ def api_version(operation: str, path: str, query: bytes, *, strict: bool = False
     raise UnsupportedApiVersion(shorten(path), shorten(requested), serving)
 
 
-@lru_cache(maxsize=256)  # Clients send the same few query strings for ever.
 def _find_version(query: bytes) -> tuple[ApiVersion | None, str]:
     """The version that a query string names, if there is such, and how it names it."""
     parameters = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
@@ -98,6 +98,9 @@ def _find_version(query: bytes) -> tuple[ApiVersion | None, str]:
     if known is None and _is_later(requested):
         known = msgspec.structs.replace(NEWEST, name=requested)
     return known, requested
+
+
+_find_usual_version = lru_cache(maxsize=256)(_find_version)  # Clients send the same few query strings for ever.
 
 
 def _is_later(requested: str) -> bool:
