@@ -35,8 +35,6 @@ PRAGMAS = (
     "pragma synchronous = full",  # An acknowledged write must survive a power cut.
     "pragma fullfsync = on",  # On macOS: through the drive's cache too. Means nothing elsewhere.
     "pragma foreign_keys = on",
-    # Issue and Delete write all over a large table: the rarer the checkpoints, the less each page costs (growth.md).
-    "pragma wal_autocheckpoint = 4000",  # pages of 4 KiB
 )
 SWEEP_BATCH = 1000  # rows that are forgotten in one transaction, so that others wait little
 LARGEST_STATEMENT = 64  # rows; a power of two
