@@ -20,7 +20,7 @@ from msgspec import Struct
 from mintmark.errors import ResourceExists, StartRefused, StoreUnavailable
 from mintmark.model import Identity, KeySlot, Resource, SealedSecret, StoredAccessKey, StoredSigningKey, guid
 from mintmark.store import sql
-from mintmark.store.batch import Batcher
+from mintmark.store.batch import ThreadBatcher
 from mintmark.store.schema import migrate
 
 Write = Callable[[apsw.Connection], Any]
@@ -35,8 +35,6 @@ PRAGMAS = (
     "pragma synchronous = full",  # An acknowledged write must survive a power cut.
     "pragma fullfsync = on",  # On macOS: through the drive's cache too. Means nothing elsewhere.
     "pragma foreign_keys = on",
-    # Issue and Delete write all over a large table: the rarer the checkpoints, the less each page costs (growth.md).
-    "pragma wal_autocheckpoint = 4000",  # pages of 4 KiB
 )
 SWEEP_BATCH = 1000  # rows that are forgotten in one transaction, so that others wait little
 LARGEST_STATEMENT = 64  # rows; a power of two
@@ -95,8 +93,10 @@ class SqliteStore:
         self._path, self._inode = path, path.stat().st_ino
         self._last_commit_failed = False
         self._on_commit = on_commit
-        self._batcher: Batcher[Write] = Batcher(self._commit)
+        self._batcher: ThreadBatcher[Write] = ThreadBatcher(self._commit)
         self._closed = False
+
+    changes_elsewhere = None
 
     async def migrate(self, now: int) -> None:
         """Makes or updates the tables; `now` is in milliseconds.
