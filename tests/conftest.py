@@ -12,6 +12,7 @@ from mintmark.service import Service
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources
 from mintmark.store.sqlite import SqliteStore
+from postgres import QUICK, Cluster, running_cluster
 from running import RunningServer, running_server
 
 pytest_plugins = ("compat.support_matrix",)
@@ -55,6 +56,21 @@ async def service(store: SqliteStore, sources: Sources, words: SharedWords) -> S
     """The service of `mintmark dev`, on that store and the clock that stands still."""
     await fill_store(store, SEALER, "ES256", sources)
     return await open_service(store, SEALER, "ES256", ISSUER, sources, words, development=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A real PostgreSQL, for all tests of a process that are not about what survives."""
+    with running_cluster(QUICK) as running:
+        yield running
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> str:
+    """The address of an empty database on it."""
+    cluster.sql("drop database if exists test with (force)")
+    cluster.sql("create database test")
+    return cluster.address("test")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from socket import socket
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -37,6 +38,7 @@ from mintmark.signing_keys import KeyPolicy, SigningKeys
 from mintmark.snapshots import Snapshots
 from mintmark.sources import Sources, system
 from mintmark.store import Store
+from mintmark.store.postgres_address import parse_address
 from mintmark.store.sqlite import SqliteStore
 from mintmark.supervisor import Supervisor
 from mintmark.teams import TeamsIssuer
@@ -53,6 +55,9 @@ from mintmark.web.request_log import ProductionLog, TerminalLog
 from mintmark.web.signing_keys import SigningKeyApi
 from mintmark.web.start_page import StartPage
 from mintmark.worker import Listener, Running, run_worker
+
+if TYPE_CHECKING:
+    from mintmark.store.postgres import PostgresStore
 
 DAY = 24 * 3600 * 1000  # milliseconds
 
@@ -158,7 +163,7 @@ class Server(Struct, frozen=True, kw_only=True):
     async def _build(self, number: int) -> Running:
         """One worker's parts. The first worker serves the admin listener too, and sweeps."""
         metrics = Metrics(self.snapshots, number)
-        store = SqliteStore(self.folder.database, on_commit=metrics.batch)
+        store = open_store(self.settings, self.folder, on_commit=metrics.batch)
         service = await self._service(store)
         log = self._request_log()
         logs: list[RequestLog] = [RequestCounter(metrics), *([] if log is None else [log])]
@@ -278,9 +283,34 @@ class Server(Struct, frozen=True, kw_only=True):
         self.words[REVISION] += 1
 
 
+def open_store(
+    settings: Settings, folder: DataFolder, on_commit: Callable[[int, float], None] | None = None
+) -> "SqliteStore | PostgresStore":
+    """The store that these settings ask for, its tables as they are; within an event loop.
+
+    Raises:
+        StartRefused: it cannot be opened.
+    """
+    if not settings.database:
+        return SqliteStore(folder.database, on_commit=on_commit)
+    try:
+        from mintmark.store.postgres import PostgresStore
+    except ImportError as error:
+        raise StartRefused(
+            f"PostgreSQL needs a package that is not installed: {error.name}.", "pip install 'mintmark[postgres]'"
+        ) from error
+    return PostgresStore(parse_address(settings.database), on_commit=on_commit)
+
+
 def key_policy(settings: Settings) -> KeyPolicy:
     """How signing keys live under these settings."""
     return KeyPolicy(settings.signing_algorithm, settings.signing_key_days * DAY)
+
+
+def _revision(words: SharedWords, store: Store) -> Callable[[], int]:
+    """Moves on when a process of this server has changed resources or keys, or another node has."""
+    here, elsewhere = words.reader(REVISION), store.changes_elsewhere
+    return here if elsewhere is None else lambda: here() + elsewhere()
 
 
 async def open_service(
@@ -301,13 +331,13 @@ async def open_service(
     Raises:
         StartRefused: the keys cannot be opened.
     """
-    revision = words[REVISION]
+    revision = _revision(words, store)
     loader = DirectoryLoader(store, sealer, algorithm)
     return Service(
         store,
         loader,
-        await loader.load(revision),
-        words.reader(REVISION),
+        await loader.load(revision()),
+        revision,
         issuer,
         sources,
         bearer=bearer,

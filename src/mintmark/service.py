@@ -134,8 +134,14 @@ class Service:
         return self._directory
 
     async def keyring(self) -> Keyring:
-        """The signing keys as they are now."""
-        return (await self.directory()).keyring
+        """The signing keys as they are now, or as they last were while the store does not answer.
+
+        Verifiers that ask for the public halves then go on.
+        """
+        try:
+            return (await self.directory()).keyring
+        except StoreUnavailable:
+            return self._directory.keyring
 
     async def resource(self, id_or_name: str | None = None) -> Resource:
         """The resource with that id or name; the oldest one for None.
@@ -287,7 +293,7 @@ class Service:
         shown = teams_token_claims(
             caller.resource, claims, self.issuer, caller.access_key, issued_at, expires_at, token_id
         )
-        return AccessToken((await self.keyring()).signer(now).sign(shown), expires_at)
+        return AccessToken((await self.directory()).keyring.signer(now).sign(shown), expires_at)
 
     async def introspect(self, token: str) -> TokenStatus:
         """Whether `token` lives, and if not, why."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mintmark.errors import StoreUnavailable
-from mintmark.store.batch import Batcher
+from mintmark.store.batch import ThreadBatcher
 
 PATIENCE = 10  # seconds until a test that hangs fails
 
@@ -60,13 +60,13 @@ class CommitsThatRefuse(Commits):
         return [ValueError(operation) if operation == "bad" else operation for operation in operations]
 
 
-def submit(batcher: Batcher[str], *operations: str) -> list[asyncio.Task[Any]]:
+def submit(batcher: ThreadBatcher[str], *operations: str) -> list[asyncio.Task[Any]]:
     return [asyncio.ensure_future(batcher.submit(operation)) for operation in operations]
 
 
 async def test_an_operation_alone_is_committed_at_once() -> None:
     commits = Commits()
-    batcher = Batcher(commits)
+    batcher = ThreadBatcher(commits)
     [a] = submit(batcher, "a")
 
     assert await commits.begun() == ["a"]
@@ -78,7 +78,7 @@ async def test_an_operation_alone_is_committed_at_once() -> None:
 
 async def test_operations_of_one_turn_of_the_loop_share_a_batch() -> None:
     commits = Commits()
-    batcher = Batcher(commits)
+    batcher = ThreadBatcher(commits)
     tasks = submit(batcher, "a", "b", "c")
 
     assert await commits.begun() == ["a", "b", "c"]
@@ -89,7 +89,7 @@ async def test_operations_of_one_turn_of_the_loop_share_a_batch() -> None:
 
 async def test_while_one_batch_commits_the_next_one_collects() -> None:
     commits = Commits()
-    batcher = Batcher(commits)
+    batcher = ThreadBatcher(commits)
     first = submit(batcher, "a")
     await commits.begun()
     second = submit(batcher, "b")
@@ -110,7 +110,7 @@ async def test_while_one_batch_commits_the_next_one_collects() -> None:
 
 async def test_a_batcher_at_rest_starts_again() -> None:
     commits = Commits()
-    batcher = Batcher(commits)
+    batcher = ThreadBatcher(commits)
     commits.end(2)
 
     assert await batcher.submit("a") == "a done"
@@ -121,7 +121,7 @@ async def test_a_batcher_at_rest_starts_again() -> None:
 
 async def test_all_batches_commit_in_one_thread_that_is_not_the_loop_s() -> None:
     commits = Commits()
-    batcher = Batcher(commits)
+    batcher = ThreadBatcher(commits)
     commits.end(3)
     for operation in "abc":
         await batcher.submit(operation)
@@ -133,7 +133,7 @@ async def test_all_batches_commit_in_one_thread_that_is_not_the_loop_s() -> None
 
 async def test_an_operation_that_fails_fails_its_own_caller() -> None:
     commits = CommitsThatRefuse()
-    batcher = Batcher(commits)
+    batcher = ThreadBatcher(commits)
     commits.end()
 
     outcomes = await asyncio.gather(*submit(batcher, "a", "bad", "c"), return_exceptions=True)
@@ -145,7 +145,7 @@ async def test_an_operation_that_fails_fails_its_own_caller() -> None:
 
 async def test_a_commit_that_raises_fails_all_of_its_batch_and_nothing_of_the_next() -> None:
     commits = CommitsThatRaise()
-    batcher = Batcher(commits)
+    batcher = ThreadBatcher(commits)
     failing = submit(batcher, "a", "b")
     await commits.begun()
     following = submit(batcher, "c")
@@ -160,7 +160,7 @@ async def test_a_commit_that_raises_fails_all_of_its_batch_and_nothing_of_the_ne
 
 async def test_a_caller_cancelled_while_its_batch_commits_disturbs_nobody() -> None:
     commits = Commits()
-    batcher = Batcher(commits)
+    batcher = ThreadBatcher(commits)
     a, b, c = submit(batcher, "a", "b", "c")
     await commits.begun()
     b.cancel()
@@ -174,7 +174,7 @@ async def test_a_caller_cancelled_while_its_batch_commits_disturbs_nobody() -> N
 
 async def test_what_a_caller_cancelled_in_time_had_asked_for_is_written_all_the_same() -> None:
     commits = Commits()
-    batcher = Batcher(commits)
+    batcher = ThreadBatcher(commits)
     [a] = submit(batcher, "a")
     await commits.begun()
     b, c = submit(batcher, "b", "c")
@@ -189,7 +189,7 @@ async def test_what_a_caller_cancelled_in_time_had_asked_for_is_written_all_the_
 
 async def test_something_else_runs_between_two_batches_in_the_same_thread() -> None:
     commits = Commits()
-    batcher = Batcher(commits)
+    batcher = ThreadBatcher(commits)
     [a] = submit(batcher, "a")
     await commits.begun()
     ran = asyncio.ensure_future(batcher.run(threading.get_ident))
@@ -204,7 +204,7 @@ async def test_something_else_runs_between_two_batches_in_the_same_thread() -> N
 
 async def test_closing_waits_for_all_that_was_submitted() -> None:
     commits = Commits()
-    batcher = Batcher(commits)
+    batcher = ThreadBatcher(commits)
     first = submit(batcher, "a")
     await commits.begun()
     second = submit(batcher, "b", "c")
@@ -223,7 +223,7 @@ async def test_closing_waits_for_all_that_was_submitted() -> None:
 
 async def test_nothing_is_taken_once_it_closes() -> None:
     commits = Commits()
-    batcher = Batcher(commits)
+    batcher = ThreadBatcher(commits)
     [a] = submit(batcher, "a")
     await commits.begun()
     closing = asyncio.ensure_future(batcher.close())

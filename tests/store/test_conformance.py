@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -24,6 +25,8 @@ from mintmark.model import (
     StoredSigningKey,
 )
 from mintmark.store import Store
+from mintmark.store.postgres import PostgresStore
+from mintmark.store.postgres_address import parse_address
 from mintmark.store.sqlite import SqliteStore
 
 # Opens a store on the test's own data, as often as a test likes and in any event loop, and closes it in the end.
@@ -38,24 +41,23 @@ OTHER_RESOURCE = Resource(id="ffffffff-0000-4000-8000-000000000001", name="other
 pytestmark = pytest.mark.anyio
 
 
-def sqlite_in(folder: Path) -> OpenStore:
+@pytest.fixture(params=["sqlite", "postgres"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
+    make: Callable[[], Store]
+    if request.param == "sqlite":
+        make = partial(SqliteStore, tmp_path / "mintmark.db")
+    else:
+        make = partial(PostgresStore, parse_address(request.getfixturevalue("database")))
+
     @asynccontextmanager
     async def opened() -> AsyncIterator[Store]:
-        store = SqliteStore(folder / "mintmark.db")
+        store = make()
         try:
             yield store
         finally:
             await store.close()
 
     return opened
-
-
-ENGINES = {"sqlite": sqlite_in}
-
-
-@pytest.fixture(params=ENGINES)
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
-    return ENGINES[request.param](tmp_path)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ COMMANDS = {
     "fault": "controls.fault",
     "backup": "backup.backup",
     "restore": "backup.restore",
+    "migrate": "migrate.migrate",
 }
 
 

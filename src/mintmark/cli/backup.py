@@ -38,7 +38,7 @@ def backup(file: Path, force: bool, data: str, as_json: bool) -> None:
     from mintmark.store.backup import back_up
 
     sources, database = system(), DataFolder(Path(data).absolute()).database
-    with _cleaning_up(), _bar("Copying") as progress:
+    with cleaning_up(), progress_bar("Copying") as progress:
         taken_at = _time(sources.now())
         contents = back_up(database, file, sources, progress, force=force)
     if as_json:
@@ -63,7 +63,7 @@ def restore(file: Path, data: str, as_json: bool) -> None:
     from mintmark.store.backup import restore as put_back
 
     check_file(file)  # Before a folder is made for it.
-    with _cleaning_up(), hold(data, ephemeral=False) as folder, _bar("Copying") as progress:
+    with cleaning_up(), hold(data, ephemeral=False) as folder, progress_bar("Copying") as progress:
         contents = put_back(file, folder.database, system(), progress)
     newest_at = _time(contents.newest_at)
     if as_json:
@@ -75,7 +75,7 @@ def restore(file: Path, data: str, as_json: bool) -> None:
 
 
 @contextmanager
-def _cleaning_up() -> Iterator[None]:
+def cleaning_up() -> Iterator[None]:
     """Has signals that end a program remove unfinished files first, as Ctrl-C does."""
 
     def end(number: int, _frame: object) -> None:
@@ -90,7 +90,7 @@ def _cleaning_up() -> Iterator[None]:
 
 
 @contextmanager
-def _bar(label: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on standard error where that is a terminal."""
     with click.progressbar(length=1, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from mintmark.compose import Development, Server, Sockets
+from mintmark.compose import Development, Server, Sockets, open_store
 from mintmark.data_folder import DataFolder
 from mintmark.development import (
     DEVELOPMENT_RESOURCE,
@@ -32,7 +32,6 @@ from mintmark.shared import SharedWords
 from mintmark.sockets import listen, port_of, reachable_name
 from mintmark.sources import Sources, system
 from mintmark.store import Store
-from mintmark.store.sqlite import SqliteStore
 
 
 def prepare_development_server(settings: Settings, folder: DataFolder) -> Server:
@@ -99,7 +98,7 @@ def _trusted_already(environ: Mapping[str, str], *names: str) -> list[Path]:
 
 async def _fill(folder: DataFolder, sealer: Sealer, settings: Settings, sources: Sources) -> Secret:
     """Answers the primary access key of the development resource: the published one until it is regenerated."""
-    store = SqliteStore(folder.database)
+    store = open_store(settings, folder)
     try:
         await fill_store(store, sealer, settings.signing_algorithm, sources)
         directory = await DirectoryLoader(store, sealer, settings.signing_algorithm).load(0)

@@ -31,6 +31,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     admin_host: str = "localhost"
     admin_port: Port = 12090
     data: str = ".mintmark"
+    database: str = ""
     ephemeral: bool = False
     workers: Workers = 1
     issuer: Issuer = ""
@@ -96,6 +97,12 @@ ABOUT: Mapping[str, About] = {
     "admin_host": About("Where the admin listener listens.", _ADDRESS, "HOST", "--admin-host"),
     "admin_port": About("Port of the admin listener; 0 for any free one.", _PORT, "PORT", "--admin-port"),
     "data": About("Data folder. To be given in serve.", "a folder", "DIR", "--data"),
+    "database": About(
+        "A PostgreSQL database for the data, instead of a file in the data folder. Its password comes from PGPASSFILE, "
+        "PGPASSWORD or the variable.",
+        "an address such as `postgresql://mintmark@db1,db2/mintmark?sslmode=verify-full`", "URL", "--database",
+        default="a file in the data folder",
+    ),
     "ephemeral": About(
         "Keep data in a temporary folder and remove it in the end.", _SWITCH, flag="--ephemeral", door="dev"
     ),

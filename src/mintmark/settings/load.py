@@ -15,6 +15,7 @@ from mintmark.limits import parse_limits
 from mintmark.model import Secret
 from mintmark.settings import ABOUT, OFF, PREFIX, Door, Settings, names
 from mintmark.sockets import is_loopback
+from mintmark.store.postgres_address import parse_address
 from mintmark.teams import TeamsIssuer
 
 _FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
@@ -64,7 +65,7 @@ def examine(
         origins[name] = origin
         try:
             values[name] = _convert(name, value)
-        except ValueError as error:  # msgspec's errors are ValueErrors
+        except (ValueError, StartRefused) as error:  # msgspec's errors are ValueErrors
             complaints.append(_complaint(name, origin, value, error))
             origins[name] = f"bad: {origin}"
             bad.add(name)
@@ -113,16 +114,20 @@ def _convert(name: str, value: Any) -> Any:
         return None
     if ABOUT[name].is_secret:
         return Secret(value.encode())
+    if name == "database":
+        parse_address(value)
     if name == "limits":
         parse_limits(value if isinstance(value, str) else str(value))
     return msgspec.convert(value, field.type, strict=False)
 
 
-def _complaint(name: str, origin: str, value: object, error: ValueError) -> str:
+def _complaint(name: str, origin: str, value: object, error: Exception) -> str:
     if ABOUT[name].is_secret:
         return f"{origin} must be {ABOUT[name].allowed}."
     if name in ("bearer", "teams"):
         return f"{origin} must be {ABOUT[name].allowed}: {str(error).replace('`', '')}."
+    if name == "database":
+        return f"{origin}: {error}"  # Without the value: it may have a password in it.
     if name == "limits" and str(error):
         return f"{origin} is '{value}': {error}"
     return f"{origin} is '{value}', but must be {ABOUT[name].allowed}."
@@ -147,7 +152,16 @@ def _rules(door: Door, settings: Settings, origins: Mapping[str, str]) -> list[R
     are_ports = {"https_port", "http_port", "admin_port"}
     has_off = settings.https_port is None or settings.http_port is None
     both_off = settings.https_port is None and settings.http_port is None
+    is_shown = settings.database and origins["database"] != f"{PREFIX}DATABASE"
     common: list[Rule] = [
+        (
+            {"database"},
+            bool(is_shown and parse_address(settings.database).has_password),
+            (
+                f"--database has a password in it, which others on this machine can read: put it into a file and "
+                f"name that by PGPASSFILE, or give the address as {PREFIX}DATABASE."
+            ),
+        ),
         (
             are_ports,
             len(set(ports)) < len(ports),

@@ -5,7 +5,7 @@ share one transaction, and one that fails fails its own caller only. A read sees
 before it began, whichever process wrote it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from mintmark.model import (
@@ -24,6 +24,10 @@ class Store(Protocol):
     Every one raises `StoreUnavailable` when the store cannot be reached or written; whether a write was kept is then
     not known to the caller. Times are milliseconds since 1970-01-01 00:00 UTC.
     """
+
+    @property
+    def changes_elsewhere(self) -> Callable[[], int] | None:
+        """A number that moves on when another node may have changed resources or keys; None without other nodes."""
 
     async def migrate(self, now: int) -> None:
         """Makes or updates the tables; the store does nothing else before.

@@ -1,4 +1,4 @@
-"""Group commit: while one batch of writes commits, the next one collects. No timer, and no added wait when idle."""
+"""Group commit: while one batch commits, the next one collects. No timer, and no added wait when idle."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,16 +12,15 @@ Outcome = Any  # What an operation answered, or the exception that it raised.
 
 
 class Batcher(Generic[Operation]):
-    """Hands operations to `commit` in batches, one batch at a time, in a thread of its own.
+    """Hands operations to `commit` in batches, one batch at a time.
 
-    Belongs to one event loop. `commit` answers one outcome for each operation, in order; if it raises, all of the batch
-    fail with that exception.
+    Belongs to one event loop. What `commit` promises is one outcome for each operation, in order; if it fails, all of
+    the batch fail with that exception.
     """
 
-    def __init__(self, commit: Callable[[Sequence[Operation]], list[Outcome]]) -> None:
+    def __init__(self, commit: "Callable[[Sequence[Operation]], asyncio.Future[list[Outcome]]]") -> None:
         self._commit = commit
         self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mintmark-store")
         self._waiting: list[tuple[Operation, asyncio.Future[Outcome]]] = []
         self._idle = asyncio.Event()
         self._idle.set()
@@ -43,28 +42,20 @@ class Batcher(Generic[Operation]):
             self._loop.call_soon(self._start)
         return future
 
-    async def run(self, function: Callable[[], Any]) -> Any:
-        """Runs something else in the same thread, between two batches."""
-        if self._closed:
-            raise StoreUnavailable
-        return await self._loop.run_in_executor(self._thread, function)
-
     async def close(self) -> None:
-        """Waits for the operations submitted so far and ends the thread."""
+        """Takes no more operations, and waits for those submitted so far."""
         self._closed = True
         await self._idle.wait()
-        await asyncio.to_thread(self._thread.shutdown)
 
     def _start(self) -> None:
         batch, self._waiting = self._waiting, []
         operations = [operation for operation, _ in batch]
         futures = [future for _, future in batch]
-        committing = self._loop.run_in_executor(self._thread, self._commit, operations)
-        committing.add_done_callback(lambda done: self._finish(futures, done))
+        self._commit(operations).add_done_callback(lambda done: self._finish(futures, done))
 
     def _finish(self, futures: list[asyncio.Future[Outcome]], done: asyncio.Future[list[Outcome]]) -> None:
         if self._waiting:
-            self._start()  # First of all: the thread should not idle while the answers go out.
+            self._start()  # First of all: the store should not idle while the answers go out.
         else:
             self._idle.set()
         failure = done.exception()
@@ -76,3 +67,27 @@ class Batcher(Generic[Operation]):
                 future.set_exception(cast("Exception", outcome))
             else:
                 future.set_result(outcome)
+
+
+class ThreadBatcher(Batcher[Operation]):
+    """Commits in a thread of its own, for a `commit` that waits."""
+
+    def __init__(self, commit: Callable[[Sequence[Operation]], list[Outcome]]) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mintmark-store")
+        loop = asyncio.get_running_loop()
+        super().__init__(lambda operations: loop.run_in_executor(self._thread, commit, operations))
+
+    async def run(self, function: Callable[[], Any]) -> Any:
+        """Runs something else in the same thread, between two batches.
+
+        Raises:
+            StoreUnavailable: the batcher was closed.
+        """
+        if self._closed:
+            raise StoreUnavailable
+        return await self._loop.run_in_executor(self._thread, function)
+
+    async def close(self) -> None:
+        """Waits for the operations submitted so far and ends the thread."""
+        await super().close()
+        await asyncio.to_thread(self._thread.shutdown)

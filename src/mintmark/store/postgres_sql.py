@@ -50,9 +50,9 @@ FIND_IDENTITY_BY_CUSTOM_ID = """
 # Changes are numbered by their transaction: a counter of our own would have them wait for one another.
 REVOKE_TOKENS = """
     update identity
-    set generation = generation + (select generation_step from revision),
+    set generation = generation + asked.times * (select generation_step from revision),
         changed_at = asked.now, changed_revision = pg_current_xact_id()::text::bigint
-    from unnest($1::bytea[], $2::bytea[], $3::bigint[]) as asked (resource_id, suffix, now)
+    from unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[]) as asked (resource_id, suffix, now, times)
     where identity.resource_id = asked.resource_id and identity.suffix = asked.suffix and deleted_at is null
     returning identity.resource_id, identity.suffix
 """
@@ -93,7 +93,8 @@ SELECT_REVISION = """
 # The same, and a row that is written: only a primary whose standby has confirmed it can answer.
 SELECT_REVISION_AS_PRIMARY = """
     with beat as (
-        insert into probe (number, filler) values ($1, '') on conflict (number) do update set filler = ''
+        insert into probe (number, filler) values (10 + pg_backend_pid() % 1000, '')
+        on conflict (number) do update set filler = ''
     )
     select number from revision
 """
@@ -178,6 +179,8 @@ RESEAL_ACCESS_KEY = """
 RESEAL_SIGNING_KEY = """
     update signing_key set sealed_by = $1, sealed = $2 where kid = $3 and sealed = $4
 """
+
+SELECT_MIGRATIONS = sql.SELECT_MIGRATIONS
 
 NEWEST_RECORD_AT = """
     select max(at) from (

@@ -84,6 +84,8 @@ MIGRATIONS: tuple[str, ...] = (
     """,
 )
 
+UNFINISHED = "unfinished move from "  # begins the epoch of data that are not all there yet (`moving`)
+
 _BOOKKEEPING = """
     create table if not exists migration (
         number integer primary key,
@@ -123,3 +125,18 @@ def migrate(connection: apsw.Connection, now: int) -> None:
                 f"Migration {number} of the data is not the one of this release.",
                 "Start the release that made the data, or choose another data folder.",
             )
+    ((epoch,),) = connection.execute("select epoch from revision").fetchall()
+    check_epoch(str(epoch))
+
+
+def check_epoch(epoch: str) -> None:
+    """Refuses data of which a part is missing.
+
+    Raises:
+        StartRefused: a move into them was begun and not finished.
+    """
+    if epoch.startswith(UNFINISHED):
+        raise StartRefused(
+            "The data are not complete: a move into this place was interrupted.",
+            "Give the same `mintmark migrate` again.",
+        )

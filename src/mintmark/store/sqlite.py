@@ -20,7 +20,7 @@ from msgspec import Struct
 from mintmark.errors import ResourceExists, StartRefused, StoreUnavailable
 from mintmark.model import Identity, KeySlot, Resource, SealedSecret, StoredAccessKey, StoredSigningKey, guid
 from mintmark.store import sql
-from mintmark.store.batch import Batcher
+from mintmark.store.batch import ThreadBatcher
 from mintmark.store.schema import migrate
 
 Write = Callable[[apsw.Connection], Any]
@@ -93,8 +93,10 @@ class SqliteStore:
         self._path, self._inode = path, path.stat().st_ino
         self._last_commit_failed = False
         self._on_commit = on_commit
-        self._batcher: Batcher[Write] = Batcher(self._commit)
+        self._batcher: ThreadBatcher[Write] = ThreadBatcher(self._commit)
         self._closed = False
+
+    changes_elsewhere = None
 
     async def migrate(self, now: int) -> None:
         """Makes or updates the tables; `now` is in milliseconds.

@@ -1,0 +1,70 @@
+"""`mintmark migrate`: all data from SQLite to PostgreSQL, or back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mintmark.cli.backup import cleaning_up, progress_bar
+from mintmark.cli.output import print_json, print_rows
+
+if TYPE_CHECKING:
+    from mintmark.store.moving import Ledger, Moved
+
+_PLACE = "a data folder, or an address such as postgresql://mintmark@db1/mintmark"
+
+
+@click.command()
+@click.option("--from", "source", metavar="PLACE", required=True, help=f"Where the data are: {_PLACE}.")
+@click.option("--to", "target", metavar="PLACE", required=True, help="Where they shall be; nothing of it is used yet.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def migrate(source: str, target: str, as_json: bool) -> None:
+    """Move all data to PostgreSQL, or from PostgreSQL to a data folder.
+
+    No server may run on either. Tokens that were issued go on being valid: the new server needs the same
+    key-encryption key and the same --issuer. A move that was interrupted goes on where it was. In the end both sides are
+    compared, row by row; the source stays as it is, and no server should be started on it again.
+    """
+    with cleaning_up(), progress_bar("Moving") as progress:
+        moved = asyncio.run(_migrate(source, target, progress))
+    if as_json:
+        print_json({"rows": moved.rows, "foundAtStart": moved.found, "compared": True})
+        return
+    rows = [(name.replace("_", " ").capitalize(), f"{count:,}") for name, count in moved.rows.items()]
+    print_rows([*rows, ("Compared", "row by row, no difference")])
+    click.echo("\nStart the server on the new place with the same key-encryption key, and not on the old one again.")
+
+
+async def _migrate(source: str, target: str, progress: Callable[[int, int], None]) -> "Moved":
+    from mintmark.sources import system
+    from mintmark.store.moving import move
+
+    sources = system()
+    async with AsyncExitStack() as stack:
+        came_from = await stack.enter_async_context(_opened(source, sources.now(), is_source=True))
+        going_to = await stack.enter_async_context(_opened(target, sources.now(), is_source=False))
+        return await move(came_from, going_to, sources.random(16).hex(), progress)
+
+
+@asynccontextmanager
+async def _opened(place: str, now: int, *, is_source: bool) -> "AsyncIterator[Ledger]":
+    """The place's tables, with no server at them."""
+    from mintmark.data_folder import DataFolder, hold
+    from mintmark.errors import StartRefused
+    from mintmark.store.ledgers import PostgresLedger, SqliteLedger, connected
+
+    if "://" in place:
+        async with connected(place) as connection:
+            yield PostgresLedger(connection, now)
+        return
+    if is_source and not DataFolder(Path(place).absolute()).database.exists():
+        raise StartRefused(f"There are no data of Mintmark in {place}.", "Name the server's data folder.")
+    with hold(place, ephemeral=False) as folder:
+        ledger = SqliteLedger(folder.database, now)
+        try:
+            yield ledger
+        finally:
+            ledger.close()

@@ -1,0 +1,443 @@
+"""The store on PostgreSQL, for several machines: nodes that keep nothing themselves, over one primary.
+
+Writes of one kind that wait at the same time are one statement, and so one transaction; so are look-ups of identities.
+Each kind has a connection of its own, so that none waits for another.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from time import perf_counter
+from typing import Any, TypeVar
+
+from asyncpg import exceptions
+from msgspec import Struct
+
+from mintmark.errors import ResourceExists, StartRefused, StoreUnavailable
+from mintmark.model import Identity, KeySlot, Resource, SealedSecret, StoredAccessKey, StoredSigningKey, guid
+from mintmark.store import postgres_sql as sql
+from mintmark.store.batch import Batcher
+from mintmark.store.postgres_address import Address
+from mintmark.store.postgres_link import BEAT_SECONDS, Connection, Link, Primary
+from mintmark.store.postgres_schema import hold, migrate
+from mintmark.store.postgres_text import from_text, to_text
+
+SWEEP_BATCH = 1000  # rows that are forgotten in one transaction
+OLDEST_SERVER = 140_000  # PostgreSQL 14, the oldest that its makers maintain
+
+# What fails one write and no other: a constraint, or a value that cannot be encoded.
+_REFUSED = (exceptions.IntegrityConstraintViolationError, exceptions.DataError, ValueError)
+
+Answer = TypeVar("Answer")
+_Key = tuple[bytes, bytes]  # resource and suffix
+
+
+class _Change(Struct, frozen=True):
+    """An identity that is to be changed, and when."""
+
+    key: _Key
+    now: int
+
+
+class PostgresStore:
+    """A `Store` in a PostgreSQL database; see there for what it promises. Belongs to one event loop."""
+
+    def __init__(self, address: Address, *, on_commit: Callable[[int, float], None] | None = None) -> None:
+        """Begins to connect.
+
+        `on_commit` is told of each batch: how many writes it had, and how long its commit took, in seconds.
+        """
+        self.address = address
+        self._primary = Primary(address)
+        self._on_commit = on_commit
+        self._links: list[Link] = []
+        self._others = self._link()
+        self._creates, self._issues = self._batcher(self._create), self._batcher(self._issue)
+        self._revocations, self._deletions = self._batcher(self._revoke), self._batcher(self._delete)
+        self._look_ups = self._batcher(self._look_up)
+        self._beats = self._link(hold)
+        self._revision = 0
+        self._last_commit_failed = False
+        self._closed = False
+        self._beating = asyncio.ensure_future(self._keep_beating())
+
+    def changes_elsewhere(self) -> int:
+        """See `Store.changes_elsewhere`; as of half a second ago."""
+        return self._revision
+
+    async def migrate(self, now: int) -> None:
+        """Makes or updates the tables; `now` is in milliseconds.
+
+        Raises:
+            StartRefused: see `mintmark.store.postgres_schema.migrate`; or the server is too old, or does not sync.
+        """
+        self._refuse_if_closed()
+        await self._beats.beat(lambda connection: migrate(connection, now), seconds=60)
+        await self._beat()
+
+    async def check_durability(self) -> None:
+        """Refuses a server that can lose what it acknowledged.
+
+        Raises:
+            StartRefused: it does not sync to disk.
+        """
+        for name in ("fsync", "full_page_writes"):
+            if await self._ask_one(f"select current_setting('{name}')") == "off":
+                raise StartRefused(
+                    f"PostgreSQL runs with {name} = off: it can lose what was acknowledged.",
+                    f"Set {name} = on in postgresql.conf.",
+                )
+
+    async def create_identity(self, identity: Identity) -> None:
+        """See `Store.create_identity`."""
+        await self._creates.submit(_row(identity))
+
+    async def create_or_get_identity(self, identity: Identity) -> tuple[Identity, bool]:
+        """See `Store.create_or_get_identity`."""
+        row = _row(identity)
+        (found,) = await self._write(lambda connection: connection.fetch(sql.INSERT_OR_TOUCH_IDENTITY, *row), once=True)
+        return _identity(identity.resource_id, found), found["suffix"] == identity.suffix
+
+    async def identity(self, resource_id: str, suffix: bytes) -> Identity | None:
+        """See `Store.identity`."""
+        row = await self._look_ups.submit((_blob(resource_id), suffix))
+        return _identity(resource_id, row[1:]) if row else None
+
+    async def identities(
+        self, resource_id: str, after: bytes, before: bytes, limit: int, custom_id: str | None = None
+    ) -> list[Identity]:
+        """See `Store.identities`."""
+        if custom_id is None:
+            rows = await self._ask(sql.LIST_IDENTITIES, _blob(resource_id), after, before, limit)
+        else:
+            rows = await self._ask(sql.FIND_IDENTITY_BY_CUSTOM_ID, _blob(resource_id), to_text(custom_id))
+        return [_identity(resource_id, row) for row in rows if after < row["suffix"] < before]
+
+    async def issue(self, resource_id: str, suffix: bytes, now: int) -> Identity | None:
+        """See `Store.issue`."""
+        row = await self._issues.submit(_Change((_blob(resource_id), suffix), now))
+        return _identity(resource_id, row[1:]) if row else None
+
+    async def revoke_tokens(self, resource_id: str, suffix: bytes, now: int) -> bool:
+        """See `Store.revoke_tokens`."""
+        found: bool = await self._revocations.submit(_Change((_blob(resource_id), suffix), now))
+        return found
+
+    async def delete_identity(self, resource_id: str, suffix: bytes, now: int) -> None:
+        """See `Store.delete_identity`."""
+        await self._deletions.submit(_Change((_blob(resource_id), suffix), now))
+
+    async def forget_changes(self, before: int) -> int:
+        """See `Store.forget_changes`."""
+
+        async def forget(connection: Connection) -> int:
+            forgotten = 0
+            for query in (sql.FORGET_DELETED, sql.FORGET_REVOKED):
+                forgotten += _count(await connection.execute(query, before, SWEEP_BATCH))
+            for (resource_id,) in await connection.fetch(sql.SELECT_REMOVED_RESOURCES):
+                query = sql.DELETE_IDENTITIES_OF_RESOURCE
+                forgotten += _count(await connection.execute(query, resource_id, SWEEP_BATCH))
+            if not forgotten:
+                await connection.execute(sql.FORGET_REMOVED_RESOURCE, before)
+            return forgotten
+
+        return await self._write(forget)
+
+    async def add_resource(self, resource: Resource, keys: tuple[StoredAccessKey, StoredAccessKey], now: int) -> None:
+        """See `Store.add_resource`."""
+        resource_id = _blob(resource.id)
+
+        async def add(connection: Connection) -> None:
+            # Left by a Create that was under way when a resource of that id was removed.
+            await connection.execute(sql.DELETE_IDENTITIES_OF_RESOURCE, resource_id, None)
+            await connection.execute(sql.INSERT_RESOURCE, resource_id, resource.name, resource.region, now)
+            await connection.execute(sql.INSERT_HOSTS, list(resource.hosts), resource_id)
+            for key in keys:
+                sealed = key.sealed
+                row = (resource_id, key.slot, key.generation, sealed.key_id, sealed.ciphertext)
+                await connection.execute(sql.INSERT_ACCESS_KEY, *row)
+
+        try:
+            await self._change_directory(add)
+        except exceptions.IntegrityConstraintViolationError as error:
+            raise ResourceExists from error
+
+    async def remove_resource(self, resource_id: str, now: int) -> bool:
+        """See `Store.remove_resource`."""
+        row = _blob(resource_id)
+
+        async def remove(connection: Connection) -> bool:
+            if not await connection.fetch(sql.DELETE_RESOURCE, row):
+                return False
+            await connection.execute(sql.MARK_KEYS_OF_RESOURCE, now, row)
+            await connection.execute(sql.INSERT_REMOVED_RESOURCE, row, now)
+            return True
+
+        return await self._change_directory(remove)
+
+    async def resources(self) -> list[Resource]:
+        """See `Store.resources`."""
+        hosts: dict[bytes, list[str]] = {}
+        for resource_id, host in await self._ask(sql.SELECT_HOSTS):
+            hosts.setdefault(resource_id, []).append(host)
+        return [
+            Resource(guid(resource_id), name, region, tuple(hosts.get(resource_id, ())))
+            for resource_id, name, region in await self._ask(sql.SELECT_RESOURCES)
+        ]
+
+    async def access_keys(self) -> list[StoredAccessKey]:
+        """See `Store.access_keys`."""
+        return [
+            StoredAccessKey(guid(resource_id), slot, generation, SealedSecret(*sealed))
+            for resource_id, slot, generation, *sealed in await self._ask(sql.SELECT_ACCESS_KEYS)
+        ]
+
+    async def replace_access_key(self, resource_id: str, slot: KeySlot, sealed: SealedSecret, now: int) -> int | None:
+        """See `Store.replace_access_key`."""
+        row = (sealed.key_id, sealed.ciphertext, now, _blob(resource_id), slot)
+
+        async def replace(connection: Connection) -> int | None:
+            generation: int | None = await connection.fetchval(sql.REPLACE_ACCESS_KEY, *row)
+            return generation
+
+        return await self._change_directory(replace)
+
+    async def add_signing_key(self, key: StoredSigningKey, after: str | None) -> bool:
+        """See `Store.add_signing_key`."""
+        sealed = (key.sealed.key_id, key.sealed.ciphertext)
+        row = (key.kid, key.algorithm, key.public_jwk, key.created_at, key.signs_at, *sealed, after)
+
+        async def add(connection: Connection) -> bool:
+            return bool(await connection.fetch(sql.INSERT_SIGNING_KEY, *row))
+
+        return await self._change_directory(add)
+
+    async def remove_signing_key(self, kid: str) -> bool:
+        """See `Store.remove_signing_key`."""
+
+        async def remove(connection: Connection) -> bool:
+            return bool(await connection.fetch(sql.DELETE_SIGNING_KEY, kid))
+
+        return await self._change_directory(remove)
+
+    async def signing_keys(self) -> list[StoredSigningKey]:
+        """See `Store.signing_keys`."""
+        return [
+            StoredSigningKey(kid, algorithm, public_jwk, created_at, signs_at, SealedSecret(*sealed))
+            for kid, algorithm, public_jwk, created_at, signs_at, *sealed in await self._ask(sql.SELECT_SIGNING_KEYS)
+        ]
+
+    async def reseal_access_key(self, key: StoredAccessKey, sealed: SealedSecret) -> None:
+        """See `Store.reseal_access_key`."""
+        row = (sealed.key_id, sealed.ciphertext, _blob(key.resource_id), key.slot, key.sealed.ciphertext)
+        await self._change_directory(lambda connection: connection.execute(sql.RESEAL_ACCESS_KEY, *row))
+
+    async def reseal_signing_key(self, key: StoredSigningKey, sealed: SealedSecret) -> None:
+        """See `Store.reseal_signing_key`."""
+        row = (sealed.key_id, sealed.ciphertext, key.kid, key.sealed.ciphertext)
+        await self._change_directory(lambda connection: connection.execute(sql.RESEAL_SIGNING_KEY, *row))
+
+    async def newest_record_at(self) -> int:
+        """See `Store.newest_record_at`."""
+        return await self._ask_one(sql.NEWEST_RECORD_AT) or 0
+
+    async def is_ready(self) -> bool:
+        """See `Store.is_ready`."""
+        try:
+            if self._last_commit_failed:
+                await self._write(lambda connection: connection.execute(sql.PROBE))  # A write tells of writes.
+                self._last_commit_failed = False
+            await self._ask(sql.SELECT_MIGRATIONS)
+        except StoreUnavailable:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        for batcher in (self._creates, self._issues, self._revocations, self._deletions, self._look_ups):
+            await batcher.close()
+        self._beating.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._beating
+        for link in self._links:
+            await link.close()
+        self._primary.drop_all()
+
+    # Batches.
+
+    async def _create(self, link: Link, rows: Sequence[Sequence[Any]]) -> list[Any]:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        await link.run(
+            lambda connection: connection.execute(sql.INSERT_IDENTITIES, *columns),
+            lambda connection: connection.execute(sql.INSERT_IDENTITIES_AGAIN, *columns),
+        )
+        return [None] * len(rows)
+
+    async def _issue(self, link: Link, changes: Sequence[_Change]) -> list[Any]:
+        return _by_key(changes, await _changed(link, sql.ISSUE, changes))
+
+    async def _revoke(self, link: Link, changes: Sequence[_Change]) -> list[Any]:
+        found = await _changed(link, sql.REVOKE_TOKENS, changes, counted=True)
+        return [row is not None for row in _by_key(changes, found)]
+
+    async def _delete(self, link: Link, changes: Sequence[_Change]) -> list[Any]:
+        await _changed(link, sql.DELETE_IDENTITIES, changes)
+        return [None] * len(changes)
+
+    async def _look_up(self, link: Link, keys: Sequence[_Key]) -> list[Any]:
+        wanted = sorted(set(keys))
+        columns = ([key[0] for key in wanted], [key[1] for key in wanted])
+
+        def read(connection: Connection) -> Awaitable[Any]:
+            answer: Awaitable[Any] = connection.fetch(sql.SELECT_IDENTITIES, *columns)
+            return answer
+
+        found = {(row[0], row[1]): row for row in await link.run(read, read)}
+        return [found.get(key) for key in keys]
+
+    def _batcher(self, commit: Callable[[Link, Sequence[Any]], Awaitable[list[Any]]]) -> Batcher[Any]:
+        """Batches over a connection of their own. Where one operation is refused, each is tried by itself."""
+        link, is_write = self._link(), commit != self._look_up
+
+        async def run(operations: Sequence[Any]) -> list[Any]:
+            started = perf_counter()
+            try:
+                try:
+                    outcomes = await commit(link, operations)
+                except _REFUSED:
+                    outcomes = [await _attempt(commit, link, operation) for operation in operations]
+            except StoreUnavailable:
+                self._last_commit_failed = self._last_commit_failed or is_write
+                raise
+            if is_write and self._on_commit is not None:
+                self._on_commit(len(operations), perf_counter() - started)
+            return outcomes
+
+        return Batcher(lambda operations: asyncio.ensure_future(run(operations)))
+
+    # Everything else.
+
+    def _link(self, prepare: Callable[[Connection], Awaitable[None]] | None = None) -> Link:
+        link = Link(self._primary, prepare)
+        self._links.append(link)
+        return link
+
+    async def _ask(self, query: str, *row: Any) -> list[Any]:
+        self._refuse_if_closed()
+
+        def read(connection: Connection) -> Awaitable[list[Any]]:
+            rows: Awaitable[list[Any]] = connection.fetch(query, *row)
+            return rows
+
+        return await self._others.run(read, read)
+
+    async def _ask_one(self, query: str) -> Any:
+        ((value,),) = await self._ask(query)
+        return value
+
+    async def _write(self, work: Callable[[Connection], Awaitable[Answer]], *, once: bool = False) -> Answer:
+        """In one transaction, and to its end, whoever gives up waiting for it."""
+        self._refuse_if_closed()
+
+        async def write(connection: Connection) -> Answer:
+            async with connection.transaction():
+                return await work(connection)
+
+        return await asyncio.shield(asyncio.ensure_future(self._others.run(work if once else write)))
+
+    async def _change_directory(self, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
+        """The same, one after the other over all nodes; the others hear of it by the number."""
+
+        async def change(connection: Connection) -> Answer:
+            await connection.execute(sql.NEXT_REVISION)
+            return await work(connection)
+
+        return await self._write(change)
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+
+    async def _keep_beating(self) -> None:
+        while True:
+            with suppress(StoreUnavailable):
+                await self._beat()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _beat(self) -> None:
+        """Confirms that the primary is the primary, and sees whether another node changed resources or keys."""
+        query = sql.SELECT_REVISION_AS_PRIMARY if self._primary.has_several_hosts else sql.SELECT_REVISION
+        began = asyncio.get_running_loop().time()
+        try:
+            revision: int = await self._beats.beat(lambda connection: connection.fetchval(query))
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, exceptions.UndefinedTableError):  # It answers, but has no tables yet.
+                self._primary.confirm(began)
+                return
+            self._primary.doubt(error.reason)
+            self._revision -= 1  # Nobody shall rely on what he knows.
+            raise
+        self._primary.confirm(began)
+        self._revision = revision
+
+
+async def _changed(link: Link, query: str, changes: Sequence[_Change], *, counted: bool = False) -> list[Any]:
+    """Each identity once, and in one order: batches of several nodes then seldom wait for each other in a circle.
+
+    `counted` adds how often each was asked for.
+    """
+    latest = {change.key: change.now for change in sorted(changes, key=lambda change: (change.key, change.now))}
+    columns: list[list[Any]] = [[key[0] for key in latest], [key[1] for key in latest], list(latest.values())]
+    if counted:
+        times = Counter(change.key for change in changes)
+        columns.append([times[key] for key in latest])
+
+    def write(connection: Connection) -> Awaitable[list[Any]]:
+        rows: Awaitable[list[Any]] = connection.fetch(query, *columns)
+        return rows
+
+    return await link.run(write, write)
+
+
+def _by_key(changes: Sequence[_Change], rows: Sequence[Any]) -> list[Any]:
+    found = {(row[0], row[1]): row for row in rows}
+    return [found.get(change.key) for change in changes]
+
+
+async def _attempt(commit: Callable[[Link, Sequence[Any]], Awaitable[list[Any]]], link: Link, operation: object) -> Any:
+    try:
+        return (await commit(link, [operation]))[0]
+    except _REFUSED as error:
+        return error
+
+
+def _row(identity: Identity) -> tuple[Any, ...]:
+    custom_id = identity.custom_id
+    return (
+        _blob(identity.resource_id),
+        identity.suffix,
+        identity.created_at,
+        identity.last_issued_at,
+        identity.generation,
+        None if custom_id is None else to_text(custom_id),
+    )
+
+
+def _identity(resource_id: str, row: Sequence[Any]) -> Identity:
+    """From a row whose columns stand in the order of the fields."""
+    suffix, created_at, last_issued_at, generation, custom_id, *deleted_at = row
+    name = None if custom_id is None else from_text(custom_id)
+    return Identity(resource_id, suffix, created_at, last_issued_at, generation, name, *deleted_at)
+
+
+def _blob(resource_id: str) -> bytes:
+    return bytes.fromhex(resource_id.replace("-", ""))
+
+
+def _count(status: str) -> int:
+    """Of rows, from a command's status such as `DELETE 3`."""
+    return int(status.rpartition(" ")[2])

@@ -1,0 +1,273 @@
+"""Connections to the server that takes writes, among several: found, watched, and given up when it does not answer.
+
+After a failover a connection to the old primary can go on answering reads of what is no longer true, and a server that
+was stopped for a while does not know that another took over. So a store goes on only while a write of its own, made
+twice a second, was confirmed a moment ago; where a standby has to confirm it, an old primary cannot. Of two servers
+that both say they take writes the one on the later timeline is right.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import asyncpg
+from asyncpg import exceptions
+from msgspec import Struct
+
+from mintmark.errors import StoreUnavailable
+from mintmark.store.postgres_address import Address
+
+CONNECT_SECONDS = 1.0  # for a connection, and for a server to say what it is
+ANSWER_SECONDS = 5.0  # for a batch or a query
+BEAT_SECONDS = 0.5  # between two beats
+BEAT_ANSWER_SECONDS = 1.5
+LEASE_SECONDS = 3.0  # since the last confirmed beat began
+DEADLOCK_ATTEMPTS = 5
+
+_SETTINGS = {
+    "application_name": "mintmark",
+    "default_transaction_isolation": "read committed",
+    # It would cut off a commit that waits for its standby, and then the commit is answered as if it had not.
+    "statement_timeout": "0",
+    "lock_timeout": "4s",
+    "idle_in_transaction_session_timeout": "10s",
+}
+
+_WHO = """
+    select case when pg_is_in_recovery() or current_setting('transaction_read_only')::boolean then ''
+        else substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) end
+"""
+_DURABLE = "set synchronous_commit = on"
+_IS_WEAK = "select current_setting('synchronous_commit') in ('off', 'local')"
+
+# The connection, or the server behind it, is of no use any more.
+LOST = (
+    OSError,  # TimeoutError too
+    exceptions.InterfaceError,
+    exceptions.InternalClientError,
+    exceptions.PostgresConnectionError,
+    exceptions.OperatorInterventionError,  # 57P01 and others: it stops, or starts
+    exceptions.ReadOnlySQLTransactionError,
+)
+_AGAIN = (exceptions.SerializationError, exceptions.DeadlockDetectedError)
+
+Connection = Any  # asyncpg.Connection, which has no types
+Answer = TypeVar("Answer")
+Work = Callable[[Connection], Awaitable[Answer]]
+
+
+class _Candidate(Struct, frozen=True):
+    """A server that takes writes, by its own account: a connection to it, and its timeline."""
+
+    connection: Connection
+    timeline: int
+
+
+class Primary:
+    """The server that takes writes."""
+
+    def __init__(self, address: Address) -> None:
+        self._hosts = address.hosts
+        self._timeline = 0  # the latest that was seen: servers on earlier ones are out of date
+        self._open: set[Connection] = set()
+        self._confirmed = float("-inf")  # when the last beat that was confirmed began
+        self._reason = ""
+        self._has_answered = asyncio.Event()  # or was found not to
+
+    @property
+    def has_several_hosts(self) -> bool:
+        """Whether another server may take over."""
+        return len(self._hosts) > 1
+
+    async def connect(self) -> Connection:
+        """A connection to it.
+
+        Raises:
+            StoreUnavailable: no server takes writes.
+        """
+        tries = [asyncio.ensure_future(self._ask(host)) for host in self._hosts]
+        found: list[_Candidate] = []
+        reasons: list[str] = []
+        waiting: set[asyncio.Future[_Candidate]] = set(tries)
+        # A server on a later timeline than any seen is right, whatever the others say; else all are asked.
+        while waiting and not any(self._timeline and each.timeline > self._timeline for each in found):
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                try:
+                    found.append(each.result())
+                except (*LOST, exceptions.PostgresError, StoreUnavailable, ValueError) as error:
+                    reasons.append(str(error) or type(error).__name__)
+        for each in waiting:
+            each.add_done_callback(_throw_away)
+        best = max(found, key=lambda each: each.timeline, default=None)
+        for candidate in found:
+            if candidate is not best or candidate.timeline < self._timeline:
+                candidate.connection.terminate()
+        if best is None or best.timeline < self._timeline:
+            raise StoreUnavailable("; ".join(reasons) or "the only server that takes writes is an old primary")
+        self._timeline = best.timeline
+        self._open.add(best.connection)
+        return best.connection
+
+    async def _ask(self, host: str) -> _Candidate:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            connection = await asyncpg.connect(host, timeout=CONNECT_SECONDS, server_settings=_SETTINGS)
+            try:
+                return _Candidate(connection, await _timeline(connection))
+            except BaseException:
+                connection.terminate()
+                raise
+
+    def drop(self, connection: Connection) -> None:
+        """Ends a connection, without a word to the server: a request to cancel would end a commit's wait."""
+        self._open.discard(connection)
+        connection.terminate()
+
+    def drop_all(self) -> None:
+        """Ends every connection."""
+        for connection in list(self._open):
+            self.drop(connection)
+
+    def confirm(self, began: float) -> None:
+        """It was the primary at that time of the loop's clock, in seconds."""
+        self._confirmed = began
+        self._has_answered.set()
+
+    def doubt(self, reason: str) -> None:
+        """It did not answer: nothing that it says counts until it does."""
+        self._reason = reason
+        self._confirmed = float("-inf")
+        self._has_answered.set()
+        self.drop_all()
+
+    async def check(self) -> None:
+        """Refuses to rely on it when nobody knows whether it still is the primary.
+
+        Raises:
+            StoreUnavailable: it was not confirmed lately.
+        """
+        if not self._has_answered.is_set():
+            await self._has_answered.wait()
+        if asyncio.get_running_loop().time() - self._confirmed > LEASE_SECONDS:
+            raise StoreUnavailable(self._reason)
+
+
+class Link:
+    """One connection to the primary, opened when it is needed, used by one at a time."""
+
+    def __init__(self, primary: Primary, prepare: Work[None] | None = None) -> None:
+        """`prepare` is done on each new connection."""
+        self._primary = primary
+        self._prepare = prepare
+        self._lock = asyncio.Lock()
+        self._connection: Connection | None = None
+        self._has_warned = False
+
+    async def run(self, work: Work[Answer], again: Work[Answer] | None = None) -> Answer:
+        """What `work` answers, with a connection.
+
+        Where the connection is lost, `again` does it once more over another: it must allow for the first attempt to
+        have succeeded. An error of PostgreSQL's that says that values were refused comes out as it is.
+
+        Raises:
+            StoreUnavailable: the server cannot be reached, or cannot do it; what was written may stand.
+        """
+        await self._primary.check()
+        async with self._lock:
+            try:
+                return await self._attempt(work)
+            except LOST as error:
+                if again is None:
+                    raise StoreUnavailable(_said(error)) from error
+            try:
+                return await self._attempt(again)
+            except LOST as error:
+                raise StoreUnavailable(_said(error)) from error
+
+    async def beat(self, work: Work[Answer], seconds: float = BEAT_ANSWER_SECONDS) -> Answer:
+        """The same, whether or not the primary was confirmed, and in so many seconds.
+
+        Raises:
+            StoreUnavailable: as `run`.
+        """
+        async with self._lock:
+            try:
+                return await self._attempt(work, seconds)
+            except LOST as error:
+                raise StoreUnavailable(_said(error)) from error
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        async with self._lock:
+            if self._connection is not None:
+                connection, self._connection = self._connection, None
+                with suppress(*LOST, exceptions.PostgresError):
+                    await connection.close(timeout=CONNECT_SECONDS)
+
+    async def _attempt(self, work: Work[Answer], seconds: float = ANSWER_SECONDS) -> Answer:
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            connection = self._connection = await self._connect()
+        self._has_warned = False
+        loop = asyncio.get_running_loop()
+        too_late = loop.call_later(seconds, self._primary.drop, connection)
+        try:
+            for attempt in range(1, DEADLOCK_ATTEMPTS + 1):
+                try:
+                    answer = await work(connection)
+                    break
+                except _AGAIN:
+                    if attempt == DEADLOCK_ATTEMPTS:
+                        raise
+        except exceptions.IntegrityConstraintViolationError:
+            raise
+        except (exceptions.DataError, ValueError):
+            raise
+        except LOST:
+            self._primary.drop(connection)
+            raise
+        except exceptions.PostgresError as error:
+            raise StoreUnavailable(_said(error)) from error
+        finally:
+            too_late.cancel()
+        if self._has_warned:
+            # The commit's wait for its standby was cut short: it stands here, but perhaps nowhere else.
+            self._primary.drop(connection)
+            raise StoreUnavailable("the server committed without its standby")
+        return answer
+
+    async def _connect(self) -> Connection:
+        connection = await self._primary.connect()
+        connection.add_log_listener(self._note)
+        if self._prepare is not None:
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await self._prepare(connection)
+            except BaseException:
+                self._primary.drop(connection)
+                raise
+        return connection
+
+    def _note(self, _connection: Connection, message: Any) -> None:
+        self._has_warned = self._has_warned or message.severity_en == "WARNING"
+
+
+async def _timeline(connection: Connection) -> int:
+    """That of a server that takes writes, which it is told to sync."""
+    timeline = await connection.fetchval(_WHO)
+    if not timeline:
+        raise StoreUnavailable("it takes no writes")
+    if await connection.fetchval(_IS_WEAK):
+        await connection.execute(_DURABLE)
+    return int(timeline, 16)
+
+
+def _throw_away(late: "asyncio.Future[_Candidate]") -> None:
+    """A server that answered when another had been found."""
+    if not late.cancelled() and late.exception() is None:
+        late.result().connection.terminate()
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__

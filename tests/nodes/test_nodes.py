@@ -1,0 +1,156 @@
+"""What one node does the others know: at once what concerns identities, within a second what concerns resources and keys."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from azure.communication.identity import CommunicationIdentityClient
+from azure.core.exceptions import HttpResponseError
+
+from calls import ask
+from nodes.several import node, nodes
+from postgres import QUICK, Cluster, running_cluster
+from process.watching import eventually
+from serving import OwnedResource, Serving
+
+SOON = 1.0  # seconds
+NODES = 3
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Serving]]:
+    with (
+        running_cluster(QUICK) as cluster,
+        nodes(tmp_path_factory.mktemp("nodes"), cluster.address(), NODES) as started,
+    ):
+        yield started
+
+
+@pytest.fixture(scope="module")
+def resource(several: list[Serving]) -> OwnedResource:
+    return several[0].add_resource("shop")
+
+
+def client(at: Serving, resource: OwnedResource, slot: int = 0) -> CommunicationIdentityClient:
+    """The official SDK, at one node; nothing is tried again."""
+    import base64
+
+    key = base64.b64encode(resource.keys[slot]).decode()
+    return CommunicationIdentityClient.from_connection_string(f"endpoint={at.endpoint}/;accesskey={key}", retry_total=0)
+
+
+def is_alive(at: Serving, token: str) -> bool:
+    answer = at.admin("POST", "introspect", {"token": token})
+    assert 200 == answer.status
+    alive: bool = answer.json["active"]
+    return alive
+
+
+def works(at: Serving, resource: OwnedResource, slot: int = 0) -> bool:
+    try:
+        client(at, resource, slot).create_user()
+    except HttpResponseError as error:
+        assert 401 == error.status_code
+        return False
+    return True
+
+
+def test_a_new_resource_is_known_everywhere_within_a_second(several: list[Serving]) -> None:
+    for number, at in enumerate(several):
+        made = at.add_resource(f"new-{number}")
+        began = time.monotonic()
+        for other in several:
+            eventually("the resource is known", lambda other=other, made=made: _knows(other, made))  # type: ignore[misc]
+        assert time.monotonic() - began < SOON
+
+
+def _knows(at: Serving, made: OwnedResource) -> bool:
+    return 200 == at.admin("GET", f"resources/{made.id}").status
+
+
+def test_an_identity_made_on_one_node_is_served_by_the_others_at_once(
+    several: list[Serving], resource: OwnedResource
+) -> None:
+    eventually("all know the resource", lambda: all(works(at, resource) for at in several))
+    for made_on in several:
+        user, token = client(made_on, resource).create_user_and_token(["chat"])
+        for other in several:
+            assert client(other, resource).get_token(user, ["voip"]).token
+            assert is_alive(other, token.token)
+
+
+@pytest.mark.parametrize("ends", ["revoke", "delete"])
+def test_what_one_node_ends_is_ended_everywhere_at_once(
+    several: list[Serving], resource: OwnedResource, ends: str
+) -> None:
+    eventually("all know the resource", lambda: all(works(at, resource) for at in several))
+    for by in several:
+        user, token = client(by, resource).create_user_and_token(["chat"])
+        assert all(is_alive(at, token.token) for at in several)
+        if ends == "revoke":
+            client(by, resource).revoke_tokens(user)
+        else:
+            client(by, resource).delete_user(user)
+        assert not any(is_alive(at, token.token) for at in several)
+
+
+def test_a_regenerated_access_key_ends_everywhere_within_a_second(several: list[Serving]) -> None:
+    resource = several[0].add_resource("regenerated")
+    eventually("all know the resource", lambda: all(works(at, resource) for at in several))
+    _, token = client(several[1], resource).create_user_and_token(["chat"])
+
+    regenerated = several[0].admin("POST", f"resources/{resource.id}/access-keys/primary/:regenerate")
+    assert 200 == regenerated.status
+    began = time.monotonic()
+    eventually("no node takes it", lambda: not any(works(at, resource) for at in several))
+    eventually("its tokens have ended", lambda: not any(is_alive(at, token.token) for at in several))
+    assert time.monotonic() - began < SOON
+    assert all(works(at, resource, slot=1) for at in several)
+
+
+def test_a_rotated_signing_key_is_published_everywhere_within_a_second(several: list[Serving]) -> None:
+    rotated = several[2].admin("POST", "signing-keys/:rotate", {})
+    assert rotated.status in (200, 201), rotated
+    began = time.monotonic()
+
+    def published(at: Serving) -> set[str]:
+        return {key["kid"] for key in ask(at.endpoint, "/.well-known/jwks.json").json["keys"]}
+
+    eventually("all publish it", lambda: 2 == len(published(several[0])) and _agree(several, published))
+    assert time.monotonic() - began < SOON
+
+
+def _agree(several: list[Serving], published: object) -> bool:
+    assert callable(published)
+    return 1 == len({frozenset(published(at)) for at in several})
+
+
+def test_nodes_that_start_at_once_make_one_signing_key(tmp_path: Path, database: str, cluster: Cluster) -> None:
+    with nodes(tmp_path, database, NODES):
+        assert "1" == cluster.sql("select count(*) from signing_key", "test")
+        assert "2" == cluster.sql("select count(*) from migration", "test")
+
+
+def test_a_node_that_is_cut_off_says_so_and_recovers(tmp_path: Path, database: str, cluster: Cluster) -> None:
+    with node(tmp_path, database, 0) as at:
+        resource = at.add_resource("shop")
+        assert works(at, resource)
+        keys = ask(at.endpoint, "/.well-known/jwks.json").json
+        cluster.sql("alter database test allow_connections false")
+        cluster.sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = 'test'")
+        eventually("the node is not ready", lambda: 503 == ask(at.admin_endpoint, "/_mintmark/ready").status)
+
+        with pytest.raises(HttpResponseError) as refused:
+            client(at, resource).create_user()
+        assert 503 == refused.value.status_code
+        assert refused.value.response is not None
+        assert "1" == refused.value.response.headers["Retry-After"]
+        assert keys == ask(at.endpoint, "/.well-known/jwks.json").json
+        assert 200 == ask(at.admin_endpoint, "/_mintmark/live").status
+
+        cluster.sql("alter database test allow_connections true")
+        eventually("the node is ready", lambda: 200 == ask(at.admin_endpoint, "/_mintmark/ready").status)
+        assert works(at, resource)

@@ -1,0 +1,222 @@
+"""What only a server over a network can do to a store: end connections, hang, take over from another, lose its standby."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from builders import NOON, an_identity
+from mintmark.errors import StartRefused, StoreUnavailable
+from mintmark.store import postgres_link
+from mintmark.store.postgres import PostgresStore
+from mintmark.store.postgres_address import parse_address
+from postgres import Cluster, folder
+
+PATIENCE = 20  # seconds until something that hangs fails the test
+STANDBY = "standby"
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[PostgresStore]:
+    opened = PostgresStore(parse_address(database))
+    await opened.migrate(NOON)
+    yield opened
+    await opened.close()
+
+
+async def test_a_store_goes_on_when_its_connections_are_ended(store: PostgresStore, cluster: Cluster) -> None:
+    for number in range(5):
+        await store.create_identity(an_identity(number))
+        cluster.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'mintmark'")
+    await store.create_identity(an_identity(5))
+
+    for number in range(6):
+        assert await store.identity(an_identity(number).resource_id, an_identity(number).suffix) == an_identity(number)
+
+
+async def test_a_server_that_hangs_is_given_up_and_found_again(database: str, cluster: Cluster) -> None:
+    store = PostgresStore(parse_address(database))
+    await store.migrate(NOON)
+    cluster.freeze()
+    try:
+        with pytest.raises(StoreUnavailable):
+            await asyncio.wait_for(store.create_identity(an_identity(1)), PATIENCE)
+        assert not await store.is_ready()
+    finally:
+        cluster.thaw()
+    await eventually_writes(store, 2)
+    await store.close()
+
+
+async def test_a_password_is_never_shown(cluster: Cluster) -> None:
+    address = parse_address(
+        cluster.address().replace("mintmark@", "mintmark:secret@") + "?sslmode=disable&password=secret"
+    )
+
+    assert address.has_password
+    assert "secret" not in address.shown
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        (
+            "postgresql://u@a:1,b:2/d?sslmode=require",
+            ("postgresql://u@a:1/d?sslmode=require", "postgresql://u@b:2/d?sslmode=require"),
+        ),
+        (
+            "postgresql:///d?host=/run/a,/run/b&port=1,2",
+            ("postgresql:///d?host=%2Frun%2Fa&port=1", "postgresql:///d?host=%2Frun%2Fb&port=2"),
+        ),
+        ("postgres://localhost/d", ("postgres://localhost/d",)),
+        ("postgresql://[::1]:5433/d", ("postgresql://[::1]:5433/d",)),
+    ],
+)
+def test_an_address_names_one_server_or_several(text: str, hosts: tuple[str, ...]) -> None:
+    assert hosts == parse_address(text).hosts
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sqlite:///x", "postgresql://"),
+        ("postgresql://u@db.example.com/d", "encrypted"),
+        ("postgresql://localhost,db.example.com/d", "encrypted"),
+        ("postgresql://localhost/d?sslmode=require&sslmode=disable", "twice"),
+        ("postgresql:///d?host=/a,/b&port=1,2,3", "as many ports"),
+    ],
+)
+def test_an_address_that_is_none_or_unsafe_is_refused(text: str, words: str) -> None:
+    with pytest.raises(StartRefused, match=words):
+        parse_address(text)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Cluster, Cluster]]:
+    """A primary, and a standby that has to confirm each commit."""
+    with folder() as parent:
+        primary = Cluster(parent / "primary", {"max_wal_senders": "5"})
+        primary.initialise()
+        primary.start()
+        standby = Cluster(parent / STANDBY)
+        standby.follow(primary, STANDBY)
+        standby.start()
+        primary.set("synchronous_standby_names", STANDBY)
+        try:
+            yield primary, standby
+        finally:
+            for cluster in (primary, standby):
+                with suppress(ProcessLookupError):
+                    cluster.thaw()
+                cluster.stop()
+                shutil.rmtree(cluster.folder)
+
+
+def address_of(*clusters: Cluster) -> str:
+    return f"postgresql://mintmark@{','.join(cluster.hosts for cluster in clusters)}/postgres"
+
+
+async def eventually_writes(store: PostgresStore, number: int) -> float:
+    """Creates an identity, as soon as that succeeds; answers how many seconds that took."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while True:
+        try:
+            await store.create_identity(an_identity(number))
+        except StoreUnavailable:
+            assert loop.time() - began < PATIENCE
+            await asyncio.sleep(0.05)
+        else:
+            return loop.time() - began
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["kill", "freeze"])
+async def test_a_standby_takes_over(pair: tuple[Cluster, Cluster], way: str) -> None:
+    primary, standby = pair
+    store, another = (PostgresStore(parse_address(address_of(primary, standby))) for _ in range(2))
+    await store.migrate(NOON)
+    await eventually_writes(another, 1)
+    await store.create_identity(an_identity(2))
+    revoked = an_identity(1)
+    assert await store.revoke_tokens(revoked.resource_id, revoked.suffix, NOON)
+
+    getattr(primary, way)()
+    standby.promote()
+    gap = await eventually_writes(store, 3)
+    await eventually_writes(another, 4)
+    if way == "freeze":
+        primary.thaw()  # It believes that it is the primary still.
+        for _ in range(20):
+            found = await another.identity(revoked.resource_id, an_identity(3).suffix)
+            assert found is not None
+            await asyncio.sleep(0.1)
+
+    for number in (1, 2, 3, 4):
+        for each in (store, another):
+            assert await each.identity(revoked.resource_id, an_identity(number).suffix) is not None
+    found = await another.identity(revoked.resource_id, revoked.suffix)
+    assert found is not None
+    assert 1 == found.generation
+    assert gap < PATIENCE
+    await store.close()
+    await another.close()
+
+
+@pytest.mark.long
+async def test_a_commit_that_did_not_reach_the_standby_is_not_acknowledged(pair: tuple[Cluster, Cluster]) -> None:
+    """PostgreSQL answers it as done when its wait is cancelled, with a warning and nothing else."""
+    primary, standby = pair
+    store = PostgresStore(parse_address(address_of(primary)))  # A single host: no beat waits for the standby.
+    await store.migrate(NOON)
+    standby.freeze()
+    writing = asyncio.ensure_future(store.create_identity(an_identity(1)))
+    await asyncio.sleep(0.5)
+    primary.sql("select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'")
+
+    with pytest.raises(StoreUnavailable):
+        await asyncio.wait_for(writing, PATIENCE)
+    standby.thaw()
+    await store.close()
+
+
+async def test_a_weak_setting_of_the_database_is_made_up_for(database: str, cluster: Cluster) -> None:
+    cluster.sql("alter database test set synchronous_commit = off")
+    cluster.sql("alter database test set statement_timeout = '1ms'")
+    store = PostgresStore(parse_address(database))
+    await store.migrate(NOON)
+
+    assert "on" == await store._ask_one("select current_setting('synchronous_commit')")
+    assert "0" == await store._ask_one("select current_setting('statement_timeout')")
+    await store.close()
+
+
+async def test_a_server_that_does_not_sync_is_refused(store: PostgresStore) -> None:
+    with pytest.raises(StartRefused, match="fsync = off"):
+        await store.check_durability()
+
+
+async def test_no_server_is_no_store(tmp_path: Path) -> None:
+    del tmp_path
+    store = PostgresStore(parse_address("postgresql://mintmark@127.0.0.1:1/none"))
+    with pytest.raises(StoreUnavailable):
+        await store.migrate(NOON)
+    with pytest.raises(StoreUnavailable):
+        await store.identity(an_identity(1).resource_id, an_identity(1).suffix)
+    await store.close()
+
+
+async def test_a_change_of_another_node_shows_within_a_second(store: PostgresStore, database: str) -> None:
+    other = PostgresStore(parse_address(database))
+    await other.migrate(NOON)
+    before = other.changes_elsewhere()
+    await store.remove_signing_key("none")  # It counts though it changes nothing.
+    await asyncio.sleep(2 * postgres_link.BEAT_SECONDS)
+
+    assert before != other.changes_elsewhere()
+    await other.close()
