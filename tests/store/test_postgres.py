@@ -1,4 +1,4 @@
-"""What only a server over a network can do to a store: end connections, hang, take over from another, lose its standby."""
+"""What only a server over a network does to a store: it ends connections, hangs, loses its standby, is replaced."""
 
 import asyncio
 import shutil

@@ -105,7 +105,8 @@ async def move(source: Ledger, target: Ledger, epoch: str, progress: Progress) -
     """Copies everything and compares it; `epoch` becomes the target's.
 
     Raises:
-        StartRefused: the source is empty or of another release, the target has other data, or the two differ in the end.
+        StartRefused: the source is empty or of another release, the target has other data, or in the end the two
+            differ.
     """
     if not await source.schema():
         raise StartRefused("There is nothing to move: the source has no data of Mintmark.")
