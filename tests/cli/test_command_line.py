@@ -31,6 +31,7 @@ COMMANDS = [
         ("key-encryption-key",),
         ("backup",),
         ("restore",),
+        ("migrate",),
     ),
     *(("identity", name) for name in ("create", "show", "list", "delete")),
     *(("token", name) for name in ("issue", "revoke", "show")),

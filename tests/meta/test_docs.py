@@ -66,7 +66,7 @@ def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Com
 COMMANDS = dict(commands(cli, "mintmark"))
 COMMAND_LINE = REFERENCE / "command-line.md"
 SHARED_FLAGS = {"#finding-the-server": "Finding the server", "#flags-of-serve": "Flags of serve"}
-ASK_NO_SERVER = ("dev", "exec", "serve", "config show", "config check", "backup", "restore")
+ASK_NO_SERVER = ("dev", "exec", "serve", "config show", "config check", "backup", "restore", "migrate")
 
 
 def flags_of(path: str) -> dict[str, str]:
@@ -173,10 +173,15 @@ def test_every_file_of_the_data_folder_is_in_the_reference(tmp_path: Path) -> No
     assert ["ca-key.pem", "ca.pem", "lock"] == sorted(path.name for path in (user / "mintmark").iterdir())
 
 
-@pytest.mark.parametrize(("title", "group"), [("To run", None), ("To build", "build"), ("To test", "dev")])
-def test_every_dependency_is_explained(title: str, group: str | None) -> None:
+@pytest.mark.parametrize("title", ["To run", "To run on PostgreSQL", "To build", "To test"])
+def test_every_dependency_is_explained(title: str) -> None:
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    requirements = project["dependency-groups"][group] if group else project["project"]["dependencies"]
+    requirements = {
+        "To run": project["project"]["dependencies"],
+        "To run on PostgreSQL": project["project"]["optional-dependencies"]["postgres"],
+        "To build": project["dependency-groups"]["build"],
+        "To test": project["dependency-groups"]["dev"],
+    }[title]
     explained = rows(section(DOCS / "dependencies.md", title))
 
     assert [name_of(one) for one in requirements if isinstance(one, str)] == [row[0] for row in explained]
