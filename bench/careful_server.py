@@ -1,7 +1,7 @@
 """Starts a PostgreSQL of its own with its defaults, then the command it is given; stops both when it is told to stop.
 
 `DATA` in the environment names the folder for the data, `POSTGRES` the one with PostgreSQL's programs. The command
-finds the folder of PostgreSQL's socket in `POSTGRES_SOCKETS`.
+finds the folder of PostgreSQL's socket in `POSTGRES_SOCKETS`, and Mintmark the database in `MINTMARK_DATABASE`.
 """
 
 import asyncio
@@ -35,7 +35,9 @@ def main(command: Sequence[str]) -> int:
     # Not below DATA: a socket's path may have about a hundred characters.
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as sockets, postgres(data, programs, Path(sockets)):
         asyncio.run(make_table(sockets))
-        with subprocess.Popen(command, env={**os.environ, "POSTGRES_SOCKETS": sockets}) as server:
+        database = f"postgresql://postgres@/postgres?host={sockets}"
+        found = {"POSTGRES_SOCKETS": sockets, "MINTMARK_DATABASE": database}
+        with subprocess.Popen(command, env={**os.environ, **found}) as server:
             try:
                 return server.wait()
             finally:

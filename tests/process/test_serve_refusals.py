@@ -288,3 +288,22 @@ class TestTheConfigurationFile:
             said = config(*words, environ=environ)
             assert 0 == said.status
             assert not any(secret in said.out + said.err for secret in secrets)
+
+
+class TestDatabase:
+    def test_one_that_does_not_answer_is_named_without_its_password(self, files: Files) -> None:
+        address = "postgresql://mintmark:hidden@127.0.0.1:1/none"
+        said = refused(files, environ={"MINTMARK_DATABASE": address})
+
+        assert "The database postgresql://mintmark@127.0.0.1:1/none cannot be used" in said
+        assert "hidden" not in said
+
+    def test_one_that_can_lose_what_it_acknowledged(self, files: Files, database: str) -> None:
+        assert "PostgreSQL runs with fsync = off" in refused(files, "--database", database)
+
+    def test_its_password_is_not_shown(self, files: Files) -> None:
+        address = "postgresql://mintmark:hidden@db.example.com/mintmark?sslmode=verify-full"
+        said = config("show", *files.flags(), environ={"MINTMARK_DATABASE": address})
+
+        assert "postgresql://mintmark@db.example.com/mintmark?sslmode=verify-full" in said.out
+        assert "hidden" not in said.out + said.err

@@ -239,3 +239,23 @@ class TestTheFile:
 
     def test_one_that_is_not_there_is_refused(self, file: Path) -> None:
         assert f"The configuration file {file} cannot be read: No such file or directory." == refusal(NEEDED, {}, file)
+
+
+class TestDatabase:
+    ADDRESS = "postgresql://mintmark:hidden@db.example.com/mintmark?sslmode=verify-full"
+
+    def test_a_password_may_stand_in_the_variable_only(self, tmp_path: Path) -> None:
+        file = tmp_path / "mintmark.toml"
+        file.write_text(f'database = "{self.ADDRESS}"')
+
+        assert self.ADDRESS == load("dev", {}, {"MINTMARK_DATABASE": self.ADDRESS}).settings.database
+        for flags, toml in (({"database": self.ADDRESS}, None), ({}, file)):
+            with pytest.raises(StartRefused, match="PGPASSFILE") as error:
+                load("dev", flags, {}, toml)
+            assert "hidden" not in error.value.message
+
+    @pytest.mark.parametrize("address", ["mysql://hidden@x/y", "postgresql://u:hidden@db.example.com/y"])
+    def test_a_bad_address_is_refused_and_not_repeated(self, address: str) -> None:
+        with pytest.raises(StartRefused, match="MINTMARK_DATABASE: The address of the database") as error:
+            load("dev", {}, {"MINTMARK_DATABASE": address})
+        assert "hidden" not in error.value.message

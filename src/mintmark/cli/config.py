@@ -7,6 +7,7 @@ import msgspec
 
 from mintmark.cli.options import examine_settings, load_settings, setting_options
 from mintmark.cli.output import print_json, print_table
+from mintmark.store.postgres_address import parse_address
 
 
 @click.group()
@@ -23,7 +24,7 @@ def config() -> None:
 def show(as_json: bool, **flags: Any) -> None:
     """Print each setting and where it came from; secrets as dots."""
     loaded, complaints = examine_settings("serve", flags)
-    shown = [(name, _text(getattr(loaded.settings, name)), origin) for name, origin in loaded.origins.items()]
+    shown = [(name, _text(name, getattr(loaded.settings, name)), origin) for name, origin in loaded.origins.items()]
     if as_json:
         print_json({name: {"value": value, "from": origin} for name, value, origin in shown})
     else:
@@ -40,9 +41,11 @@ def check(**flags: Any) -> None:
     click.echo("The settings are good, and every file that they name can be used.")
 
 
-def _text(value: object) -> str:
+def _text(name: str, value: object) -> str:
     if value is None:
         return "off"
+    if name == "database" and value:
+        return parse_address(str(value)).shown  # without its password
     if isinstance(value, bytes):
         return "••••••" if value else ""
     if isinstance(value, bool):
