@@ -68,8 +68,9 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def database(cluster: Cluster) -> str:
     """The address of an empty database on it."""
-    cluster.sql("drop database if exists test with (force)")
-    cluster.sql("create database test")
+    if "test" not in cluster.sql("select datname from pg_database").split():
+        cluster.sql("create database test")
+    cluster.sql("drop schema public cascade; create schema public", "test")  # Quicker than a new database.
     return cluster.address("test")
 
 

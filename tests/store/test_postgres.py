@@ -185,10 +185,11 @@ async def test_a_commit_that_did_not_reach_the_standby_is_not_acknowledged(pair:
     await store.close()
 
 
-async def test_a_weak_setting_of_the_database_is_made_up_for(database: str, cluster: Cluster) -> None:
-    cluster.sql("alter database test set synchronous_commit = off")
-    cluster.sql("alter database test set statement_timeout = '1ms'")
-    store = PostgresStore(parse_address(database))
+async def test_a_weak_setting_of_the_database_is_made_up_for(cluster: Cluster) -> None:
+    cluster.sql("create database weak")
+    cluster.sql("alter database weak set synchronous_commit = off")
+    cluster.sql("alter database weak set statement_timeout = '1ms'")
+    store = PostgresStore(parse_address(cluster.address("weak")))
     await store.migrate(NOON)
 
     assert "on" == await store._ask_one("select current_setting('synchronous_commit')")
