@@ -21,6 +21,9 @@ from mintmark.errors import IdentityNotFound
 from mintmark.service import Caller, Service, TokenRequest
 from mintmark.shared import SharedWords
 from mintmark.sources import Sources
+from mintmark.store import Store
+from mintmark.store.postgres import PostgresStore
+from mintmark.store.postgres_address import parse_address
 from mintmark.store.sqlite import SqliteStore
 from web.apps import an_administration
 
@@ -30,10 +33,18 @@ ROUNDS = int(os.environ.get("MINTMARK_RACE_ROUNDS", "300"))
 OWNER, CHAT, NO_TOKEN = Caller(DEVELOPMENT_RESOURCE), TokenRequest(("chat",)), TokenRequest()
 
 
-@pytest.fixture
-async def services(tmp_path: Path, words: SharedWords) -> AsyncIterator[list[Service]]:
-    """Three workers of one server: each with its own store on one file, and one clock that stands still."""
-    stores = [SqliteStore(tmp_path / "mintmark.db") for _ in range(3)]
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
+async def services(
+    tmp_path: Path, words: SharedWords, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[list[Service]]:
+    """Three workers: each with its own store on one file or one database, and one clock that stands still."""
+    stores: list[Store]
+    if request.param == "sqlite":
+        stores = [SqliteStore(tmp_path / "mintmark.db") for _ in range(3)]
+    else:
+        address = parse_address(request.getfixturevalue("database"))
+        stores = [PostgresStore(address) for _ in range(3)]
+        monkeypatch.setitem(globals(), "ROUNDS", max(ROUNDS // 10, 100))  # A way to a server takes longer.
     sources = Sources(FakeClock(), random.Random(1).randbytes)
     await fill_store(stores[0], SEALER, "ES256", sources)
     yield [await open_service(store, SEALER, "ES256", ISSUER, sources, words, development=True) for store in stores]

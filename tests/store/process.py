@@ -3,6 +3,8 @@
     python process.py DATABASE migrate
     python process.py DATABASE create FIRST COUNT
 
+The database is a file, or the address of one on PostgreSQL.
+
 It prints `ready`, starts when a line tells it to, and prints the suffixes of the identities whose creation was
 acknowledged, in hexadecimal digits.
 """
@@ -18,6 +20,9 @@ from pathlib import Path
 
 from mintmark.development import DEVELOPMENT_RESOURCE
 from mintmark.model import Identity, new_suffix
+from mintmark.store import Store
+from mintmark.store.postgres import PostgresStore
+from mintmark.store.postgres_address import parse_address
 from mintmark.store.sqlite import SqliteStore
 
 NOW = 1_795_435_200_000
@@ -25,7 +30,7 @@ REQUESTS = 16  # at once, in each process
 PATIENCE = 20  # seconds until processes that hang fail the test
 
 
-def run_together(database: Path, commands: Sequence[Sequence[str]]) -> list[list[str]]:
+def run_together(database: Path | str, commands: Sequence[Sequence[str]]) -> list[list[str]]:
     """Starts a process for each command, lets all of them go at once, and answers what each printed.
 
     Raises:
@@ -47,7 +52,7 @@ def run_together(database: Path, commands: Sequence[Sequence[str]]) -> list[list
 
 
 @contextmanager
-def _started(database: Path, command: Sequence[str]) -> "Iterator[subprocess.Popen[str]]":
+def _started(database: Path | str, command: Sequence[str]) -> "Iterator[subprocess.Popen[str]]":
     pipe = subprocess.PIPE
     arguments = [sys.executable, __file__, str(database), *command]
     with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
@@ -57,14 +62,19 @@ def _started(database: Path, command: Sequence[str]) -> "Iterator[subprocess.Pop
             process.kill()
 
 
-async def migrate(path: Path) -> None:
-    store = SqliteStore(path)
+def opened(database: Path | str) -> Store:
+    text = str(database)
+    return PostgresStore(parse_address(text)) if "://" in text else SqliteStore(Path(text))
+
+
+async def migrate(database: Path | str) -> None:
+    store = opened(database)
     await store.migrate(NOW)
     await store.close()
 
 
-async def create(path: Path, first: int, count: int) -> None:
-    store = SqliteStore(path)
+async def create(database: str, first: int, count: int) -> None:
+    store = opened(database)
     numbers = iter(range(first, first + count))
     acknowledged = []
 
@@ -83,10 +93,10 @@ def main(database: str, command: str, *numbers: str) -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     if command == "migrate":
-        asyncio.run(migrate(Path(database)))
+        asyncio.run(migrate(database))
     else:
         first, count = map(int, numbers)
-        asyncio.run(create(Path(database), first, count))
+        asyncio.run(create(database, first, count))
 
 
 if __name__ == "__main__":

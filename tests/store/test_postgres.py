@@ -14,6 +14,7 @@ from mintmark.store import postgres_link
 from mintmark.store.postgres import PostgresStore
 from mintmark.store.postgres_address import parse_address
 from postgres import Cluster, folder
+from store.process import migrate, run_together
 
 PATIENCE = 20  # seconds until something that hangs fails the test
 STANDBY = "standby"
@@ -221,3 +222,19 @@ async def test_a_change_of_another_node_shows_within_a_second(store: PostgresSto
 
     assert before != other.changes_elsewhere()
     await other.close()
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["create", "0", "2000"]])
+async def test_processes_that_begin_at_once_lose_and_double_nothing(
+    database: str, cluster: Cluster, command: list[str]
+) -> None:
+    processes = 3
+    if command[0] == "create":
+        await migrate(database)
+    commands = [[command[0], *(str(number * 2000), "2000")] if command[1:] else command for number in range(processes)]
+
+    acknowledged = [suffix for printed in run_together(database, commands) for suffix in printed]
+
+    assert (processes * 2000 if command[1:] else 0) == len(acknowledged) == len(set(acknowledged))
+    there = cluster.sql("select encode(suffix, 'hex') from identity", "test").split()
+    assert sorted(acknowledged) == sorted(there)
