@@ -18,7 +18,7 @@ from msgspec import Struct
 from mintmark.errors import StoreUnavailable
 from mintmark.store.postgres_address import Address
 
-CONNECT_SECONDS = 1.0  # for a connection, and for a server to say what it is
+CONNECT_SECONDS = 2.0  # for a connection, and for a server to say what it is
 ANSWER_SECONDS = 5.0  # for a batch or a query
 BEAT_SECONDS = 0.5  # between two beats
 BEAT_ANSWER_SECONDS = 1.5
@@ -32,6 +32,10 @@ _SETTINGS = {
     "statement_timeout": "0",
     "lock_timeout": "4s",
     "idle_in_transaction_session_timeout": "10s",
+    # All queries look up keys. A plan that was made when a table was small shall not read all of it when it is large.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
 }
 
 _WHO = """
@@ -106,6 +110,8 @@ class Primary:
                 candidate.connection.terminate()
         if best is None or best.timeline < self._timeline:
             raise StoreUnavailable("; ".join(reasons) or "the only server that takes writes is an old primary")
+        if best.timeline > self._timeline:
+            self.drop_all()  # They are to a server that is the primary no more.
         self._timeline = best.timeline
         self._open.add(best.connection)
         return best.connection
