@@ -47,9 +47,17 @@ class Cluster:
         """That of a database on it."""
         return f"postgresql://{USER}@{self.hosts}/{database}"
 
-    def initialise(self) -> None:
-        """Makes an empty cluster; everybody on this machine may do everything in it."""
-        _run("initdb", "--auth", "trust", "--username", USER, "--no-sync", "--pgdata", self.folder)
+    def initialise(self, log: Path | None = None) -> None:
+        """Makes an empty cluster; everybody on this machine may do everything in it.
+
+        `log` is a folder for its write-ahead log, which does not exist yet; without it that is among the data.
+        """
+        elsewhere = []
+        if log is not None:
+            log.mkdir()
+            _give_away(log)
+            elsewhere = ["--waldir", log]
+        _run("initdb", "--auth", "trust", "--username", USER, "--no-sync", "--pgdata", self.folder, *elsewhere)
 
     def follow(self, primary: "Cluster", name: str) -> None:
         """Becomes a copy of `primary`, which it follows under that name."""
