@@ -15,6 +15,12 @@ from mintmark.cli.output import print_json, print_rows
 if TYPE_CHECKING:
     from mintmark.store.moving import Ledger, Moved
 
+_SHOWN = {
+    "Resources": "resource",
+    "Access keys": "access_key",
+    "Signing keys": "signing_key",
+    "Identities": "identity",
+}
 _PLACE = "a data folder, or an address such as postgresql://mintmark@db1/mintmark"
 
 
@@ -34,8 +40,8 @@ def migrate(source: str, target: str, as_json: bool) -> None:
     if as_json:
         print_json({"rows": moved.rows, "foundAtStart": moved.found, "compared": True})
         return
-    rows = [(name.replace("_", " ").capitalize(), f"{count:,}") for name, count in moved.rows.items()]
-    print_rows([*rows, ("Compared", "row by row, no difference")])
+    rows = [(label, f"{moved.rows[table]:,}") for label, table in _SHOWN.items()]
+    print_rows([*rows, ("Compared", "every row, no difference")])
     click.echo("\nStart the server on the new place with the same key-encryption key, and not on the old one again.")
 
 

@@ -127,12 +127,13 @@ async def move(source: Ledger, target: Ledger, epoch: str, progress: Progress) -
             after = rows[-1][: table.keys]
             done += len(rows)
             progress(done, 2 * total)
+    highest = came_from.number
     counts: dict[str, int] = {}
     for table in TABLES:
-        counts[table.name] = await _compare(source, target, table)
-        done += counts[table.name]
-        progress(done, 2 * total)
-    highest = max([came_from.number, *[await _highest_change(target, table) for table in TABLES]])
+        counted = await _compare(source, target, table, lambda rows, done=done: progress(done + rows, 2 * total))  # type: ignore[misc]
+        counts[table.name] = counted.rows
+        done += counted.rows
+        highest = max(highest, counted.highest_change)
     await target.set_revision(Revision(highest, epoch, came_from.generation_step))
     progress(2 * total, 2 * total)
     return Moved(counts, found)
@@ -161,16 +162,29 @@ async def _rows(ledger: Ledger, table: Table) -> AsyncIterator[list[Row]]:
         after = rows[-1][: table.keys]
 
 
-async def _compare(source: Ledger, target: Ledger, table: Table) -> int:
-    """Row by row; answers how many there are."""
+class _Compared(Struct, frozen=True):
+    """How many rows both sides have, and the highest number of a change among them."""
+
+    rows: int
+    highest_change: int
+
+
+async def _compare(source: Ledger, target: Ledger, table: Table, progress: Callable[[int], None]) -> _Compared:
+    """Row by row; `progress` is told how many are done."""
     expected, there = hashlib.sha256(), hashlib.sha256()
-    count = 0
+    changes = table.columns.index("changed_revision") if "changed_revision" in table.columns else None
+    count = found = highest = 0
+    copies = _rows(target, table)
     async for rows in _rows(source, table):
         expected.update(_encode([list(row) for row in rows]))
         count += len(rows)
-    found = 0
-    async for rows in _rows(target, table):
-        there.update(_encode([list(row) for row in rows]))
+        copied: list[Row] = await anext(copies, [])
+        there.update(_encode([list(row) for row in copied]))
+        found += len(copied)
+        if changes is not None:
+            highest = max([highest, *(row[changes] or 0 for row in rows)])
+        progress(count)
+    async for rows in copies:
         found += len(rows)
     if count != found or expected.digest() != there.digest():
         raise StartRefused(
@@ -178,14 +192,4 @@ async def _compare(source: Ledger, target: Ledger, table: Table) -> int:
             "The source has changed since the move began.",
             "Empty the target, leave the source alone, and move again.",
         )
-    return count
-
-
-async def _highest_change(ledger: Ledger, table: Table) -> int:
-    if "changed_revision" not in table.columns:
-        return 0
-    place = table.columns.index("changed_revision")
-    highest = 0
-    async for rows in _rows(ledger, table):
-        highest = max([highest, *(row[place] or 0 for row in rows)])
-    return highest
+    return _Compared(count, highest)
