@@ -20,7 +20,7 @@ from mintmark.development import Endpoints
 from mintmark.development_clock import DevelopmentClock
 from mintmark.development_issuer import APPLICATION, DevelopmentIssuer
 from mintmark.directory import DirectoryLoader
-from mintmark.errors import StartRefused
+from mintmark.errors import StartRefused, StoreUnavailable
 from mintmark.faults import Faults
 from mintmark.gauges import gauges
 from mintmark.http.connections import Bounds
@@ -300,6 +300,18 @@ def open_store(
             f"PostgreSQL needs a package that is not installed: {error.name}.", "pip install 'mintmark[postgres]'"
         ) from error
     return PostgresStore(parse_address(settings.database), on_commit=on_commit)
+
+
+def unusable(settings: Settings, folder: DataFolder, error: StoreUnavailable) -> StartRefused:
+    """The refusal of a store that these settings ask for."""
+    if settings.database:
+        return StartRefused(
+            f"The database {parse_address(settings.database).shown} cannot be used: {error.reason}.",
+            "Check the address, that PostgreSQL runs and takes writes, and the password (PGPASSFILE or PGPASSWORD).",
+        )
+    return StartRefused(
+        f"The data in {folder.path} cannot be read or written: {error.reason}.", "Make room, or check its rights."
+    )
 
 
 def key_policy(settings: Settings) -> KeyPolicy:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from mintmark.compose import Development, Server, Sockets, open_store
+from mintmark.compose import Development, Server, Sockets, open_store, unusable
 from mintmark.data_folder import DataFolder
 from mintmark.development import (
     DEVELOPMENT_RESOURCE,
@@ -110,9 +110,7 @@ async def _fill(folder: DataFolder, sealer: Sealer, settings: Settings, sources:
             )
         return keys[0].secret
     except StoreUnavailable as error:
-        raise StartRefused(
-            f"The data in {folder.path} cannot be written: {error.reason}.", "Make room, or choose another with --data."
-        ) from error
+        raise unusable(settings, folder, error) from error
     finally:
         await store.close()
 

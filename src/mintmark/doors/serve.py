@@ -7,7 +7,7 @@ import resource
 from pathlib import Path
 
 from mintmark.admin_keys import AdminKeys
-from mintmark.compose import Production, Server, Sockets, key_policy, open_store
+from mintmark.compose import Production, Server, Sockets, key_policy, open_store, unusable
 from mintmark.data_folder import DataFolder, require_private
 from mintmark.development import DEVELOPMENT_KEYS, DEVELOPMENT_RESOURCE
 from mintmark.directory import open_access_key
@@ -23,7 +23,6 @@ from mintmark.signing_keys import SigningKeys
 from mintmark.sockets import listen
 from mintmark.sources import Sources, system
 from mintmark.store import Store
-from mintmark.store.postgres_address import parse_address
 from mintmark.store.sqlite import SqliteStore
 
 MAX_CLOCK_BEHIND = 5 * 60 * 1000  # milliseconds
@@ -77,20 +76,9 @@ async def _check_and_fill(folder: DataFolder, sealer: Sealer, settings: Settings
         await _refuse_published_keys(store, sealer, settings)  # Every secret is opened before anything is added.
         await SigningKeys(store, sealer, key_policy(settings), lambda: None, sources).maintain()
     except StoreUnavailable as error:
-        raise _unusable(settings, folder, error) from error
+        raise unusable(settings, folder, error) from error
     finally:
         await store.close()
-
-
-def _unusable(settings: Settings, folder: DataFolder, error: StoreUnavailable) -> StartRefused:
-    if settings.database:
-        return StartRefused(
-            f"The database {parse_address(settings.database).shown} cannot be used: {error.reason}.",
-            "Check the address, that PostgreSQL runs and takes writes, and the password (PGPASSFILE or PGPASSWORD).",
-        )
-    return StartRefused(
-        f"The data in {folder.path} cannot be read or written: {error.reason}.", "Make room, or check its rights."
-    )
 
 
 def _check_clock(newest: int, now: int) -> None:

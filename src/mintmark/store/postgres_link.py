@@ -101,7 +101,7 @@ class Primary:
                 try:
                     found.append(each.result())
                 except (*LOST, exceptions.PostgresError, StoreUnavailable, ValueError) as error:
-                    reasons.append(str(error) or type(error).__name__)
+                    reasons.append(said(error))
         for each in waiting:
             each.add_done_callback(_throw_away)
         best = max(found, key=lambda each: each.timeline, default=None)
@@ -185,11 +185,11 @@ class Link:
                 return await self._attempt(work)
             except LOST as error:
                 if again is None:
-                    raise StoreUnavailable(_said(error)) from error
+                    raise StoreUnavailable(said(error)) from error
             try:
                 return await self._attempt(again)
             except LOST as error:
-                raise StoreUnavailable(_said(error)) from error
+                raise StoreUnavailable(said(error)) from error
 
     async def beat(self, work: Work[Answer], seconds: float = BEAT_ANSWER_SECONDS) -> Answer:
         """The same, whether or not the primary was confirmed, and in so many seconds.
@@ -201,7 +201,7 @@ class Link:
             try:
                 return await self._attempt(work, seconds)
             except LOST as error:
-                raise StoreUnavailable(_said(error)) from error
+                raise StoreUnavailable(said(error)) from error
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -234,7 +234,7 @@ class Link:
             self._primary.drop(connection)
             raise
         except exceptions.PostgresError as error:
-            raise StoreUnavailable(_said(error)) from error
+            raise StoreUnavailable(said(error)) from error
         finally:
             too_late.cancel()
         if self._has_warned:
@@ -275,5 +275,6 @@ def _throw_away(late: "asyncio.Future[_Candidate]") -> None:
         late.result().connection.terminate()
 
 
-def _said(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+def said(error: BaseException) -> str:
+    """Why, for a log."""
+    return "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
