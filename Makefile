@@ -3,7 +3,7 @@
 # The tests start hundreds of programs: each would be compiled anew where nothing may be kept.
 pytest = env -u PYTHONDONTWRITEBYTECODE .venv/bin/pytest
 
-.PHONY: help run test bench bench-quick support-matrix settings-page check format test-all lock clean run-env dev-env
+.PHONY: help run test bench bench-quick support-matrix settings-page check format test-all soak lock clean run-env dev-env
 
 help:  ## list these commands
 	@echo 'usage: make COMMAND [ARGS="..."] [PYTHON=python3.12]'
@@ -47,6 +47,11 @@ test-all: check test  ## check, test, the long races, a real browser, a full dis
 	$(pytest) --numprocesses auto -m long --ignore tests/openapi \
 		--ignore tests/store/test_power_cut.py --ignore tests/store/test_kill.py --ignore tests/process/test_races.py
 	$(pytest) -m "browser or root or proxy"
+
+soak: dev-env  ## kill, freeze and replace servers and databases for a long time; prints rounds, acknowledged, lost
+	MINTMARK_FAILOVER_ROUNDS=$${MINTMARK_FAILOVER_ROUNDS:-20} MINTMARK_FAULT_ROUNDS=$${MINTMARK_FAULT_ROUNDS:-200} \
+		$(pytest) -s -m "long or not long" tests/soak
+	MINTMARK_KILL_ROUNDS=$${MINTMARK_KILL_ROUNDS:-300} $(pytest) -s -m "long or not long" tests/store/test_kill.py
 
 lock: run-env  ## pin the dependencies of pyproject.toml in requirements/; ARGS=--upgrade for the newest
 	scripts/lock $(ARGS)
