@@ -125,6 +125,12 @@ class Server(Struct, frozen=True, kw_only=True):
         """The parent of the workers, not started yet."""
         return Supervisor(self._worker_main, self.settings.workers)
 
+    def stop_listening(self) -> None:
+        """Has the kernel refuse connections as soon as the workers do; it would go on to take them for this process."""
+        for sockets in (self.sockets.https, self.sockets.http, self.sockets.admin):
+            for each in sockets:
+                each.close()
+
     def mark_started(self) -> None:
         """Has the startup probe say that every worker serves."""
         self.words[STARTED] = 1

@@ -1,11 +1,11 @@
-"""Three nodes behind a real nginx with `packaging/nginx-nodes.conf`, each to be replaced; and programs that use them."""
+"""Three nodes behind a real nginx with `packaging/nginx-nodes.conf`, and programs that use them."""
 
 import os
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from serving import Files, OwnedResource, Serving, serving
 
 COUNT = 3
 PROGRAMS = 4  # that use them at once
+PAUSE = 0.01  # seconds of a program between two rounds
 NEWER = (sys.executable, str(Path(__file__).with_name("newer.py")))
 
 _MAIN = """
@@ -28,8 +29,8 @@ worker_processes 2;
 pid {folder}/pid;
 events {{ worker_connections 512; }}
 http {{
-    log_format tries escape=json '{{"method":"$request_method","status":$status,"tries":"$upstream_status",'
-        '"nodes":"$upstream_addr","id":"$upstream_http_ms_cv"}}';
+    log_format tries escape=json '{{"status":$status,"seconds":$request_time,"tries":"$upstream_status",'
+        '"nodes":"$upstream_addr"}}';
     access_log {folder}/access.log tries;
     client_body_temp_path {folder}/bodies;
     proxy_temp_path {folder}/proxied;
@@ -69,9 +70,16 @@ class Fleet:
 
     def close(self) -> None:
         """Ends all."""
-        with ExitStack() as all_of_them:
+        with ExitStack() as together:
             for stack in self._stacks:
-                all_of_them.enter_context(stack)
+                together.push(stack)
+
+    def add_resource(self) -> OwnedResource:
+        """One that all nodes know."""
+        made = self.nodes[0].add_resource("shop")
+        known = f"resources/{made.id}"
+        eventually("all know it", lambda: all(200 == node.admin("GET", known).status for node in self.nodes))
+        return made
 
     def client(self, resource: OwnedResource) -> CommunicationIdentityClient:
         """The official SDK, through nginx."""
@@ -80,12 +88,20 @@ class Fleet:
             f"endpoint={self.nginx.endpoint}/;{key}", connection_verify=self.nginx.ca
         )
 
+    def answering(self, since: int) -> set[str]:
+        """The nodes that have answered requests well, after so many of all requests."""
+        return {line["nodes"].split(", ")[-1] for line in self.nginx.log()[since:] if line["status"] < 300}
+
+    def refused(self) -> list[dict[str, Any]]:
+        """The requests that got 503 so far."""
+        return [line for line in self.nginx.log() if line["status"] == 503]
+
 
 @contextmanager
-def fleet(folder: Path, database: str, changes: Mapping[str, str] | None = None) -> Iterator[Fleet]:
-    """Starts them all; `changes` are made to the server block, beside those of addresses and paths."""
+def fleet(folder: Path, database: str) -> Iterator[Fleet]:
+    """Starts them all."""
     ports = [free_port() for _ in range(COUNT)]
-    with _nginx_before(ports, folder / "nginx", changes or {}) as nginx:
+    with _nginx_before(ports, folder) as nginx:
         started = Fleet(folder, database, ports, nginx)
         try:
             for number in range(COUNT):
@@ -96,19 +112,36 @@ def fleet(folder: Path, database: str, changes: Mapping[str, str] | None = None)
 
 
 class Load:
-    """Programs that make identities, issue, revoke and delete all the time, each over connections of its own."""
+    """Programs that create, issue, revoke and delete all the time, each over connections of its own."""
 
-    def __init__(self, fleet: Fleet, resource: OwnedResource) -> None:
-        self._fleet, self._resource = fleet, resource
+    def __init__(self, nodes: Fleet, resource: OwnedResource) -> None:
+        self._nodes, self._resource = nodes, resource
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._use) for _ in range(PROGRAMS)]
         self.failures: list[Exception] = []
         self.made: list[str] = []
-        self.rounds = 0
+
+    @contextmanager
+    def running(self) -> Iterator["Load"]:
+        """Meanwhile they work."""
+        for thread in self._threads:
+            thread.start()
+        try:
+            self.reach_all()
+            yield self
+        finally:
+            self._stop.set()
+            for thread in self._threads:
+                thread.join()
+
+    def reach_all(self) -> None:
+        """Returns when every node has answered them again."""
+        before = len(self._nodes.nginx.log())
+        eventually("every node answers", lambda: COUNT == len(self._nodes.answering(before)))
 
     def _use(self) -> None:
-        client = self._fleet.client(self._resource)
-        while not self._stop.is_set():
+        client = self._nodes.client(self._resource)
+        while not self._stop.wait(PAUSE):
             try:
                 user, _ = client.create_user_and_token(["chat"])
                 self.made.append(user.raw_id)
@@ -117,57 +150,41 @@ class Load:
                 client.delete_user(user)
             except Exception as error:  # noqa: BLE001  every kind counts
                 self.failures.append(error)
-            self.rounds += 1
-            self._stop.wait(0.01)
-
-    def some_more(self) -> None:
-        """Returns when each program has likely used every node again."""
-        enough = self.rounds + 2 * COUNT * PROGRAMS
-        eventually("the programs go on", lambda: self.rounds >= enough)
-
-    @contextmanager
-    def running(self) -> Iterator["Load"]:
-        """Meanwhile they work."""
-        for thread in self._threads:
-            thread.start()
-        try:
-            self.some_more()
-            yield self
-            self.some_more()
-        finally:
-            self._stop.set()
-            for thread in self._threads:
-                thread.join()
 
 
-def tries(line: Mapping[str, Any]) -> list[str]:
-    """The status of each node that nginx asked for one request."""
-    return str(line["tries"]).split(", ")
+def nginx_command(folder: Path, port: int, nodes: list[int], files: Files) -> list[str]:
+    """Writes the packaged file with ports of loopback and a certificate, and what nginx needs besides, into a folder.
 
-
-@contextmanager
-def _nginx_before(ports: list[int], folder: Path, changes: Mapping[str, str]) -> Iterator[Nginx]:
-    files = Files(folder.parent)
+    Answers the command that starts nginx with it.
+    """
     files.write_certificate()
-    port = free_port()
     site = changed(
         (PACKAGING / "nginx-nodes.conf").read_text(),
         {
-            **{f"10.0.0.{11 + number}:12080": f"127.0.0.1:{each}" for number, each in enumerate(ports)},
+            **{f"10.0.0.{11 + number}:12080": f"127.0.0.1:{each}" for number, each in enumerate(nodes)},
             "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
             "listen [::]:443 ssl;": "",
             "server_name identity.example.com;": "server_name localhost;",
             "/etc/letsencrypt/live/identity.example.com/fullchain.pem": str(files.certificate),
             "/etc/letsencrypt/live/identity.example.com/privkey.pem": str(files.private_key),
-            **changes,
         },
     )
     folder.mkdir()
     (folder / "site.conf").write_text(site)
     user = "root" if os.geteuid() == 0 else "nobody"  # Only root can choose.
     (folder / "nginx.conf").write_text(_MAIN.format(folder=folder, user=user))
-    command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
-    process = subprocess.Popen(command, env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"})
+    return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
+
+
+def nginx_environ() -> dict[str, str]:
+    """Where nginx is found, as Debian installs it."""
+    return {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+
+
+@contextmanager
+def _nginx_before(ports: list[int], parent: Path) -> Iterator[Nginx]:
+    folder, files, port = parent / "nginx", Files(parent), free_port()
+    process = subprocess.Popen(nginx_command(folder, port, ports, files), env=nginx_environ())
     started = Nginx(folder, port, files)
     try:
         eventually("nginx listens", lambda: _listens(process, started, folder))

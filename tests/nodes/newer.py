@@ -1,6 +1,6 @@
 """`mintmark` as its next release might be: it knows one migration more.
 
-`python newer.py python -m mintmark serve …` runs the command at its end: so it can stand before any.
+Put before a command, as in `python newer.py python -m mintmark serve …`, it runs that command's arguments.
 """
 
 import sys
@@ -8,15 +8,10 @@ import sys
 from mintmark.store import schema
 
 ADDED = "alter table resource add column note text;"
-
-
-def main() -> None:
-    """Runs the command line."""
-    schema.MIGRATIONS = (*schema.MIGRATIONS, ADDED)
-    from mintmark.cli import main as run  # noqa: PLC0415  the runner of migrations takes them over when it is imported
-
-    run(sys.argv[4:])
-
+_COMMAND = 4  # where arguments begin behind: newer.py python -m mintmark
 
 if __name__ == "__main__":
-    main()
+    schema.MIGRATIONS = (*schema.MIGRATIONS, ADDED)
+    from mintmark.cli import main  # The runner of migrations keeps those that it finds when it is imported.
+
+    main(sys.argv[_COMMAND:])

@@ -1,5 +1,6 @@
 """How `mintmark dev` ends: asked to, killed, and worker by worker."""
 
+import errno
 import os
 import signal
 import socket
@@ -69,6 +70,18 @@ def stubborn() -> Iterator[RunningServer]:
         begin_create(never_ending, server.http_endpoint)
         server.process.send_signal(signal.SIGTERM)
         yield server
+
+
+def test_a_server_that_finishes_requests_takes_no_new_connections(stubborn: RunningServer) -> None:
+    """Else a proxy would wait for an answer that never comes, instead of asking another node."""
+    parts = urlsplit(stubborn.http_endpoint)
+
+    def is_refused() -> bool:
+        with socket.socket() as connecting:
+            return connecting.connect_ex((parts.hostname or "", parts.port or 0)) == errno.ECONNREFUSED
+
+    assert alive(stubborn.process.pid)
+    eventually("connections are refused", is_refused, SOON)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)

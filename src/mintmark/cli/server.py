@@ -48,7 +48,7 @@ def dev(**flags: Any) -> None:
             server.mark_started()
             _welcome(server)
 
-        server.supervisor().run(welcome)
+        server.supervisor().run(welcome, on_stop=server.stop_listening)
 
 
 @click.command()
@@ -76,7 +76,11 @@ def serve(**flags: Any) -> None:
                 if not issuer.roles and not issuer.scopes:
                     log.warning("Every token of %s is accepted: no role and no scope is asked for.", issuer.issuer)
 
-        server.supervisor().run(say_ready, server.read_again, lambda: notify(STOPPING, os.environ))
+        def stop() -> None:
+            server.stop_listening()
+            notify(STOPPING, os.environ)
+
+        server.supervisor().run(say_ready, server.read_again, stop)
 
 
 def _listeners(server: Any, admin: str) -> str:
