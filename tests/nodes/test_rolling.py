@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mintmark.store.schema import MIGRATIONS
-from nodes.fleet import COUNT, PROGRAMS, Fleet, Load, fleet
+from nodes.fleet import COUNT, Fleet, Load, fleet
 from postgres import Cluster
 from process.watching import eventually
 

@@ -80,7 +80,7 @@ def test_a_server_that_finishes_requests_takes_no_new_connections(stubborn: Runn
         with socket.socket() as connecting:
             return connecting.connect_ex((parts.hostname or "", parts.port or 0)) == errno.ECONNREFUSED
 
-    assert alive(stubborn.process.pid)
+    assert stubborn.process.poll() is None
     eventually("connections are refused", is_refused, SOON)
 
 
