@@ -37,8 +37,8 @@ from mintmark.shared import REVISION, STARTED, SharedWords
 from mintmark.signing_keys import KeyPolicy, SigningKeys
 from mintmark.snapshots import Snapshots
 from mintmark.sources import Sources, system
-from mintmark.store import Store
-from mintmark.store.postgres_address import parse_address
+from mintmark.store import Store, postgres_address
+from mintmark.store.postgres_address import driver_missing, parse_address
 from mintmark.store.sqlite import SqliteStore
 from mintmark.supervisor import Supervisor
 from mintmark.teams import TeamsIssuer
@@ -302,19 +302,14 @@ def open_store(
     try:
         from mintmark.store.postgres import PostgresStore
     except ImportError as error:
-        raise StartRefused(
-            f"PostgreSQL needs a package that is not installed: {error.name}.", "pip install 'mintmark[postgres]'"
-        ) from error
+        raise driver_missing(error) from error
     return PostgresStore(parse_address(settings.database), on_commit=on_commit)
 
 
 def unusable(settings: Settings, folder: DataFolder, error: StoreUnavailable) -> StartRefused:
     """The refusal of a store that these settings ask for."""
     if settings.database:
-        return StartRefused(
-            f"The database {parse_address(settings.database).shown} cannot be used: {error.reason}.",
-            "Check the address, that PostgreSQL runs and takes writes, and the password (PGPASSFILE or PGPASSWORD).",
-        )
+        return postgres_address.unusable(parse_address(settings.database), error.reason)
     return StartRefused(
         f"The data in {folder.path} cannot be read or written: {error.reason}.", "Make room, or check its rights."
     )

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from builders import NOON, an_identity
-from mintmark.errors import StartRefused, StoreUnavailable
+from mintmark.errors import ResourceExists, StartRefused, StoreUnavailable
+from mintmark.model import Identity, Resource, SealedSecret, StoredAccessKey
 from mintmark.store import postgres_link
 from mintmark.store.postgres import PostgresStore
 from mintmark.store.postgres_address import parse_address
@@ -86,6 +87,13 @@ def test_an_address_names_one_server_or_several(text: str, hosts: tuple[str, ...
     ("text", "words"),
     [
         ("sqlite:///x", "postgresql://"),
+        ("postgresql:///d", "names no server"),
+        ("postgresql://[::1/d", "malformed"),
+        ("postgresql://127.0.0.1:99999/d", "malformed"),
+        ("postgresql://u:SEC/RET@localhost/d", "malformed"),
+        ("postgresql://u:p@SEC:RET@localhost/d", "malformed"),
+        ("postgresql://u:SEC\uff1fRET@localhost/d", "malformed"),
+        ("postgresql://u:SEC#RET@localhost/d", "malformed"),
         ("postgresql://u@db.example.com/d", "encrypted"),
         ("postgresql://localhost,db.example.com/d", "encrypted"),
         ("postgresql://localhost/d?sslmode=require&sslmode=disable", "twice"),
@@ -93,8 +101,9 @@ def test_an_address_names_one_server_or_several(text: str, hosts: tuple[str, ...
     ],
 )
 def test_an_address_that_is_none_or_unsafe_is_refused(text: str, words: str) -> None:
-    with pytest.raises(StartRefused, match=words):
+    with pytest.raises(StartRefused, match=words) as refused:
         parse_address(text)
+    assert "SEC" not in f"{refused.value.message} {refused.value.advice}"
 
 
 @pytest.fixture
@@ -169,11 +178,101 @@ async def test_a_standby_takes_over(pair: tuple[Cluster, Cluster], way: str) -> 
     await another.close()
 
 
+async def cut_off_while_committing(primary: Cluster, how: str) -> None:
+    """Ends the wait of whoever waits for the standby; the commit then stands on the primary only."""
+    await asyncio.sleep(0.5)
+    primary.sql(f"select {how}(pid) from pg_stat_activity where wait_event = 'SyncRep'")
+
+
+@pytest.mark.long
+async def test_what_stands_on_the_primary_only_is_not_acknowledged_the_second_time_either(
+    pair: tuple[Cluster, Cluster],
+) -> None:
+    """PostgreSQL waits for no standby where a statement finds nothing to do."""
+    primary, standby = pair
+    store, identity = PostgresStore(parse_address(address_of(primary, standby))), an_identity(1)
+    await store.migrate(NOON)
+    await store.create_identity(identity)
+    standby.freeze()
+    creating = asyncio.ensure_future(store.create_identity(an_identity(2)))
+    deleting = asyncio.ensure_future(store.delete_identity(identity.resource_id, identity.suffix, NOON))
+    await cut_off_while_committing(primary, "pg_terminate_backend")
+    outcomes = await asyncio.wait_for(asyncio.gather(creating, deleting, return_exceptions=True), PATIENCE)
+    assert [StoreUnavailable] * 2 == [type(outcome) for outcome in outcomes]
+
+    standby.thaw()
+    await eventually_writes(store, 3)
+    await store.close()
+
+
+@pytest.mark.long
+async def test_what_had_to_wait_is_not_answered_by_a_server_that_nobody_confirms(pair: tuple[Cluster, Cluster]) -> None:
+    primary, standby = pair
+    store = PostgresStore(parse_address(address_of(primary)))  # It reaches the old primary only.
+    await store.migrate(NOON)
+    standby.freeze()  # It is about to take over.
+    named = Identity(an_identity(1).resource_id, an_identity(1).suffix, NOON, custom_id="anna")
+    waiting = [asyncio.ensure_future(store.create_or_get_identity(named)) for _ in range(3)]
+    await asyncio.sleep(postgres_link.LEASE_SECONDS + 1)
+
+    with pytest.raises(StoreUnavailable):
+        await asyncio.wait_for(store.identities(named.resource_id, b"", b"\xff" * 17, 10), PATIENCE)
+    outcomes = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), PATIENCE)
+    assert [StoreUnavailable] * 3 == [type(outcome) for outcome in outcomes]
+    standby.thaw()
+    await store.close()
+
+
+async def test_a_watch_that_fails_goes_on(database: str, cluster: Cluster) -> None:
+    cluster.sql("drop role if exists weak; create role weak login; grant all on schema public to weak", "test")
+    cluster.sql("revoke execute on function pg_try_advisory_lock_shared(bigint) from public", "test")
+    store = PostgresStore(parse_address(database.replace("mintmark@", "weak@")))
+    with pytest.raises(StoreUnavailable):
+        await asyncio.wait_for(store.migrate(NOON), PATIENCE)
+    with pytest.raises(StoreUnavailable):
+        await asyncio.wait_for(store.identity(an_identity(1).resource_id, an_identity(1).suffix), PATIENCE)
+
+    cluster.sql("grant execute on function pg_try_advisory_lock_shared(bigint) to public", "test")
+    await store.migrate(NOON)
+    await eventually_writes(store, 1)
+    await store.close()
+    cluster.sql("drop owned by weak; drop role weak", "test")
+
+
+async def test_a_resource_is_added_over_whatever_one_of_its_id_has_left(store: PostgresStore, cluster: Cluster) -> None:
+    identity = an_identity(1)
+    cluster.sql(
+        "insert into identity (resource_id, suffix, created_at, generation) select "
+        f"decode('{identity.resource_id.replace('-', '')}', 'hex'), decode(lpad(to_hex(n), 32, '0'), 'hex'), 1, 0 "
+        "from generate_series(1, 2500) as n",
+        "test",
+    )
+    keys = [
+        StoredAccessKey(identity.resource_id, slot, 0, SealedSecret("k", b"s")) for slot in ("primary", "secondary")
+    ]
+    await store.add_resource(Resource(identity.resource_id, "shop", "local"), (keys[0], keys[1]), NOON)
+    assert [] == await store.identities(identity.resource_id, b"", b"\xff" * 17, 10)
+
+    await store.create_identity(identity)
+    with pytest.raises(ResourceExists):
+        await store.add_resource(Resource(identity.resource_id, "shop", "local"), (keys[0], keys[1]), NOON)
+    assert await store.identity(identity.resource_id, identity.suffix) == identity
+
+
+async def test_a_database_that_cannot_hold_all_text_is_refused(cluster: Cluster) -> None:
+    cluster.sql("create database latin encoding 'LATIN1' locale 'C' template template0")
+    store = PostgresStore(parse_address(cluster.address("latin")))
+    with pytest.raises(StartRefused, match="LATIN1"):
+        await store.migrate(NOON)
+    await store.close()
+
+
 @pytest.mark.long
 async def test_a_commit_that_did_not_reach_the_standby_is_not_acknowledged(pair: tuple[Cluster, Cluster]) -> None:
     """PostgreSQL answers it as done when its wait is cancelled, with a warning and nothing else."""
     primary, standby = pair
-    store = PostgresStore(parse_address(address_of(primary)))  # A single host: no beat waits for the standby.
+    primary.sql("alter role mintmark set client_min_messages = error")  # It would hide that warning.
+    store = PostgresStore(parse_address(address_of(primary)))
     await store.migrate(NOON)
     standby.freeze()
     writing = asyncio.ensure_future(store.create_identity(an_identity(1)))

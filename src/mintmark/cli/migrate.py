@@ -61,7 +61,12 @@ async def _opened(place: str, now: int, *, is_source: bool) -> "AsyncIterator[Le
     """The place's tables, with no server at them."""
     from mintmark.data_folder import DataFolder, hold
     from mintmark.errors import StartRefused
-    from mintmark.store.ledgers import PostgresLedger, SqliteLedger, connected
+    from mintmark.store.postgres_address import driver_missing
+
+    try:
+        from mintmark.store.ledgers import PostgresLedger, SqliteLedger, connected
+    except ImportError as error:
+        raise driver_missing(error) from error
 
     if "://" in place:
         async with connected(place) as connection:

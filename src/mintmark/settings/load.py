@@ -115,7 +115,7 @@ def _convert(name: str, value: Any) -> Any:
     if ABOUT[name].is_secret:
         return Secret(value.encode())
     if name == "database":
-        parse_address(value)
+        parse_address(msgspec.convert(value, str))
     if name == "limits":
         parse_limits(value if isinstance(value, str) else str(value))
     return msgspec.convert(value, field.type, strict=False)

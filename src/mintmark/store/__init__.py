@@ -1,8 +1,9 @@
-"""What is kept, and what the store promises about it. Two engines will keep these promises; one suite checks them.
+"""What is kept, and what the store promises about it. Two engines keep these promises; one suite checks them.
 
-Every write is durable when its call returns: on SQLite the transaction was synced to disk. Writes that arrive together
-share one transaction, and one that fails fails its own caller only. A read sees every write that was acknowledged
-before it began, whichever process wrote it.
+Every write is durable when its call returns: the transaction was synced to disk, on PostgreSQL to that of its standby
+too. Writes that arrive together share one transaction, and one that fails fails its own caller only. A read sees every
+write that was acknowledged before it began, whichever process wrote it. (What a service holds of resources and keys
+may be older: `changes_elsewhere` says by when it has to look again.)
 """
 
 from collections.abc import Callable, Sequence

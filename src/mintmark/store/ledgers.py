@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+from asyncpg.exceptions import InterfaceError, InternalClientError, PostgresError
 
-from mintmark.errors import StartRefused, StoreUnavailable
+from mintmark.errors import StoreUnavailable
 from mintmark.store import postgres_schema, schema
 from mintmark.store.moving import PAGE, Revision, Row, Table
-from mintmark.store.postgres_address import parse_address
-from mintmark.store.postgres_link import Primary
+from mintmark.store.postgres_address import parse_address, unusable
+from mintmark.store.postgres_link import Primary, said
 from mintmark.store.postgres_text import from_text, to_text
 from mintmark.store.sqlite import PRAGMAS, check_version
 
@@ -118,14 +119,15 @@ class PostgresLedger:
 
     async def set_revision(self, revision: Revision) -> None:
         """See `Ledger.set_revision`."""
+        # First: once the mark is gone a server may start.
+        await self._connection.execute(
+            "select setval(pg_get_serial_sequence('resource', 'number'), max(number)) from resource having count(*) > 0"
+        )
         await self._connection.execute(
             "update revision set number = $1, epoch = $2, generation_step = $3",
             revision.number,
             revision.epoch,
             revision.generation_step,
-        )
-        await self._connection.execute(
-            "select setval(pg_get_serial_sequence('resource', 'number'), max(number)) from resource having count(*) > 0"
         )
 
 
@@ -156,16 +158,15 @@ async def connected(place: str) -> AsyncIterator[Any]:
     Raises:
         StartRefused: a server runs there, it cannot be reached, or no package for PostgreSQL is installed.
     """
-    primary = Primary(parse_address(place))
+    address = parse_address(place)
+    primary = Primary(address)
     try:
         connection = await primary.connect()
-    except StoreUnavailable as error:
-        raise StartRefused(
-            f"The database {parse_address(place).shown} cannot be used: {error.reason}.",
-            "Check the address, that PostgreSQL runs and takes writes, and the password (PGPASSFILE or PGPASSWORD).",
-        ) from error
-    try:
         await postgres_schema.take(connection)
         yield connection
+    except StoreUnavailable as error:
+        raise unusable(address, error.reason) from error
+    except (PostgresError, InterfaceError, InternalClientError) as error:
+        raise unusable(address, said(error)) from error
     finally:
         primary.drop_all()

@@ -5,9 +5,9 @@ Each kind has a connection of its own, so that none waits for another.
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -19,15 +19,14 @@ from mintmark.model import Identity, KeySlot, Resource, SealedSecret, StoredAcce
 from mintmark.store import postgres_sql as sql
 from mintmark.store.batch import Batcher
 from mintmark.store.postgres_address import Address
-from mintmark.store.postgres_link import BEAT_SECONDS, Connection, Link, Primary
+from mintmark.store.postgres_link import BEAT_SECONDS, REFUSED, Connection, Link, Primary, said
 from mintmark.store.postgres_schema import hold, migrate
 from mintmark.store.postgres_text import from_text, to_text
 
 SWEEP_BATCH = 1000  # rows that are forgotten in one transaction
-OLDEST_SERVER = 140_000  # PostgreSQL 14, the oldest that its makers maintain
+MIGRATION_SECONDS = 60
 
-# What fails one write and no other: a constraint, or a value that cannot be encoded.
-_REFUSED = (exceptions.IntegrityConstraintViolationError, exceptions.DataError, ValueError)
+_log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 _Key = tuple[bytes, bytes]  # resource and suffix
@@ -52,28 +51,28 @@ class PostgresStore:
         self._primary = Primary(address)
         self._on_commit = on_commit
         self._links: list[Link] = []
-        self._others = self._link()
+        self._others, self._named = self._link(), self._link()
         self._creates, self._issues = self._batcher(self._create), self._batcher(self._issue)
         self._revocations, self._deletions = self._batcher(self._revoke), self._batcher(self._delete)
         self._look_ups = self._batcher(self._look_up)
         self._beats = self._link(hold)
-        self._revision = 0
+        self._revision = self._changes = 0
         self._last_commit_failed = False
         self._closed = False
         self._beating = asyncio.ensure_future(self._keep_beating())
 
     def changes_elsewhere(self) -> int:
-        """See `Store.changes_elsewhere`; as of half a second ago."""
-        return self._revision
+        """See `Store.changes_elsewhere`; as of half a second ago. It only grows."""
+        return self._changes
 
     async def migrate(self, now: int) -> None:
         """Makes or updates the tables; `now` is in milliseconds.
 
         Raises:
-            StartRefused: see `mintmark.store.postgres_schema.migrate`; or the server is too old, or does not sync.
+            StartRefused: see `mintmark.store.postgres_schema.migrate`.
         """
         self._refuse_if_closed()
-        await self._beats.beat(lambda connection: migrate(connection, now), seconds=60)
+        await self._beats.beat(lambda connection: migrate(connection, now), seconds=MIGRATION_SECONDS)
         await self._beat()
 
     async def check_durability(self) -> None:
@@ -95,8 +94,11 @@ class PostgresStore:
 
     async def create_or_get_identity(self, identity: Identity) -> tuple[Identity, bool]:
         """See `Store.create_or_get_identity`."""
+        self._refuse_if_closed()
         row = _row(identity)
-        (found,) = await self._write(lambda connection: connection.fetch(sql.INSERT_OR_TOUCH_IDENTITY, *row), once=True)
+        (found,) = await _to_the_end(
+            self._named.run(lambda connection: connection.fetch(sql.INSERT_OR_TOUCH_IDENTITY, *row))
+        )
         return _identity(identity.resource_id, found), found["suffix"] == identity.suffix
 
     async def identity(self, resource_id: str, suffix: bytes) -> Identity | None:
@@ -148,8 +150,10 @@ class PostgresStore:
         """See `Store.add_resource`."""
         resource_id = _blob(resource.id)
 
+        async def clean(connection: Connection) -> int:
+            return _count(await connection.execute(sql.DELETE_IDENTITIES_OF_RESOURCE, resource_id, SWEEP_BATCH))
+
         async def add(connection: Connection) -> None:
-            # Left by a Create that was under way when a resource of that id was removed.
             await connection.execute(sql.DELETE_IDENTITIES_OF_RESOURCE, resource_id, None)
             await connection.execute(sql.INSERT_RESOURCE, resource_id, resource.name, resource.region, now)
             await connection.execute(sql.INSERT_HOSTS, list(resource.hosts), resource_id)
@@ -158,6 +162,9 @@ class PostgresStore:
                 row = (resource_id, key.slot, key.generation, sealed.key_id, sealed.ciphertext)
                 await connection.execute(sql.INSERT_ACCESS_KEY, *row)
 
+        # Left by a resource of that id that was removed, and by a Create that was under way then.
+        while await self._change_directory(clean):
+            pass
         try:
             await self._change_directory(add)
         except exceptions.IntegrityConstraintViolationError as error:
@@ -261,8 +268,7 @@ class PostgresStore:
         for batcher in (self._creates, self._issues, self._revocations, self._deletions, self._look_ups):
             await batcher.close()
         self._beating.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._beating
+        await asyncio.wait([self._beating])
         for link in self._links:
             await link.close()
         self._primary.drop_all()
@@ -308,7 +314,7 @@ class PostgresStore:
             try:
                 try:
                     outcomes = await commit(link, operations)
-                except _REFUSED:
+                except REFUSED:
                     outcomes = [await _attempt(commit, link, operation) for operation in operations]
             except StoreUnavailable:
                 self._last_commit_failed = self._last_commit_failed or is_write
@@ -333,21 +339,21 @@ class PostgresStore:
             rows: Awaitable[list[Any]] = connection.fetch(query, *row)
             return rows
 
-        return await self._others.run(read, read)
+        return await _to_the_end(self._others.run(read, read))
 
     async def _ask_one(self, query: str) -> Any:
         ((value,),) = await self._ask(query)
         return value
 
-    async def _write(self, work: Callable[[Connection], Awaitable[Answer]], *, once: bool = False) -> Answer:
-        """In one transaction, and to its end, whoever gives up waiting for it."""
+    async def _write(self, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
+        """In one transaction."""
         self._refuse_if_closed()
 
         async def write(connection: Connection) -> Answer:
             async with connection.transaction():
                 return await work(connection)
 
-        return await asyncio.shield(asyncio.ensure_future(self._others.run(work if once else write)))
+        return await _to_the_end(self._others.run(write))
 
     async def _change_directory(self, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
         """The same, one after the other over all nodes; the others hear of it by the number."""
@@ -364,25 +370,48 @@ class PostgresStore:
 
     async def _keep_beating(self) -> None:
         while True:
-            with suppress(StoreUnavailable):
+            try:
                 await self._beat()
+            except StoreUnavailable:
+                pass  # Whoever wants something is told.
+            except Exception as error:  # noqa: BLE001  whatever it is, it must go on
+                _log.exception("The database cannot be watched.")
+                self._doubt(said(error))
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _beat(self) -> None:
         """Confirms that the primary is the primary, and sees whether another node changed resources or keys."""
-        query = sql.SELECT_REVISION_AS_PRIMARY if self._primary.has_several_hosts else sql.SELECT_REVISION
         began = asyncio.get_running_loop().time()
         try:
-            revision: int = await self._beats.beat(lambda connection: connection.fetchval(query))
+            revision: int = await self._beats.beat(_revision_as_primary)
         except StoreUnavailable as error:
             if isinstance(error.__cause__, exceptions.UndefinedTableError):  # It answers, but has no tables yet.
                 self._primary.confirm(began)
                 return
-            self._primary.doubt(error.reason)
-            self._revision -= 1  # Nobody shall rely on what he knows.
+            self._doubt(error.reason)
             raise
         self._primary.confirm(began)
+        self._changes += revision != self._revision
         self._revision = revision
+
+    def _doubt(self, reason: str) -> None:
+        self._primary.doubt(reason)
+        self._changes += 1  # Nobody shall rely on what he knows.
+
+
+async def _revision_as_primary(connection: Connection) -> int:
+    try:
+        revision: int = await connection.fetchval(sql.SELECT_REVISION_AS_PRIMARY)
+    except exceptions.InsufficientResourcesError:  # Its disk is full, say: then reads go on.
+        revision = await connection.fetchval(sql.SELECT_REVISION)
+    return revision
+
+
+async def _to_the_end(work: Awaitable[Answer]) -> Answer:
+    """Whoever gives up waiting for it: a statement that is cancelled would end a commit's wait for its standby."""
+    future = asyncio.ensure_future(work)
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return await asyncio.shield(future)
 
 
 async def _changed(link: Link, query: str, changes: Sequence[_Change], *, counted: bool = False) -> list[Any]:
@@ -411,7 +440,7 @@ def _by_key(changes: Sequence[_Change], rows: Sequence[Any]) -> list[Any]:
 async def _attempt(commit: Callable[[Link, Sequence[Any]], Awaitable[list[Any]]], link: Link, operation: object) -> Any:
     try:
         return (await commit(link, [operation]))[0]
-    except _REFUSED as error:
+    except REFUSED as error:
         return error
 
 

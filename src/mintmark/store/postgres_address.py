@@ -8,6 +8,7 @@ from msgspec import Struct
 from mintmark.errors import StartRefused
 
 SCHEMES = ("postgresql", "postgres")
+MOST_PORTS = 65_535
 EXAMPLE = "postgresql://mintmark@db1.example.com,db2.example.com/mintmark?sslmode=verify-full"
 
 
@@ -29,16 +30,41 @@ def parse_address(text: str) -> Address:
     """Reads an address such as `postgresql://user@host1,host2:5433/name?sslmode=verify-full`.
 
     Raises:
-        StartRefused: it is not one, or asks for an unprotected connection over a network without saying so.
+        StartRefused: it is not one, or asks for an unprotected connection over a network without saying so. The address
+            is not repeated: it may have a password.
     """
-    parts = urlsplit(text)
-    if parts.scheme not in SCHEMES:
+    try:
+        return _parse(text)
+    except ValueError as error:
+        raise StartRefused("The address of the database is malformed.", f"Such as {EXAMPLE}") from error
+
+
+def driver_missing(error: ImportError) -> StartRefused:
+    """The refusal where the extra for PostgreSQL is not installed."""
+    return StartRefused(
+        f"PostgreSQL needs a package that is not installed: {error.name}.", "pip install 'mintmark[postgres]'"
+    )
+
+
+def unusable(address: Address, reason: str) -> StartRefused:
+    """The refusal of a database that does not answer."""
+    return StartRefused(
+        f"The database {address.shown} cannot be used: {reason}.",
+        "Check the address, that PostgreSQL runs and takes writes, and the password (PGPASSFILE or PGPASSWORD).",
+    )
+
+
+def _parse(text: str) -> Address:
+    if not text.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
         raise StartRefused("The address of the database does not begin with postgresql://.", f"Such as {EXAMPLE}")
+    parts = urlsplit(text)
+    # A password with one of these in it, not percent-encoded, would be read as something else, and shown.
+    if parts.fragment or "@" in parts.path or parts.netloc.count("@") > 1:
+        raise ValueError
     user, at, hosts = parts.netloc.rpartition("@")
     name, colon, _ = user.partition(":")
-    parameters = parse_qsl(parts.query)
-    named = dict(parameters)
-    if len(named) != len(parameters):
+    named = dict(parse_qsl(parts.query))
+    if len(named) != len(parse_qsl(parts.query)):
         raise StartRefused("The address of the database names a parameter twice.", f"Such as {EXAMPLE}")
     names = _hosts(hosts, named)
     if "sslmode" not in named and not all(_is_near(host) for host in names):
@@ -50,15 +76,21 @@ def parse_address(text: str) -> Address:
     return Address(
         hosts=tuple(_one(parts.scheme, user + at, host, parts.path, rest) for host in names),
         shown=_one(parts.scheme, name + at, hosts, parts.path, _public(named)),
-        has_password=bool(colon) or "password" in named,
+        has_password=bool(colon) or len(_public(named)) < len(named),
     )
 
 
 def _hosts(hosts: str, named: dict[str, str]) -> list[str]:
     """As `host:port`; a folder with a socket as it is."""
     if hosts:
+        for host in hosts.split(","):
+            port = host.rpartition("]")[2].partition(":")[2]
+            if not host or (port and not 0 < int(port) <= MOST_PORTS):
+                raise ValueError
         return hosts.split(",")
     names = named.get("host", "").split(",")
+    if not all(names):  # Else the driver would look for one in the environment.
+        raise StartRefused("The address of the database names no server.", f"Such as {EXAMPLE}")
     ports = named.get("port", "").split(",")
     if len(ports) == 1:
         ports *= len(names)
@@ -76,7 +108,7 @@ def _one(scheme: str, user: str, host: str, path: str, parameters: dict[str, str
 
 
 def _public(parameters: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in parameters.items() if name != "password"}
+    return {name: value for name, value in parameters.items() if name not in ("password", "sslpassword")}
 
 
 def _is_near(host: str) -> bool:

@@ -31,6 +31,7 @@ _SETTINGS = {
     # It would cut off a commit that waits for its standby, and then the commit is answered as if it had not.
     "statement_timeout": "0",
     "lock_timeout": "4s",
+    "client_min_messages": "warning",  # What a commit says that did not reach its standby.
     "idle_in_transaction_session_timeout": "10s",
     # All queries look up keys. A plan that was made when a table was small shall not read all of it when it is large.
     "enable_seqscan": "off",
@@ -54,6 +55,8 @@ LOST = (
     exceptions.OperatorInterventionError,  # 57P01 and others: it stops, or starts
     exceptions.ReadOnlySQLTransactionError,
 )
+# What fails by its values, whatever the server: a constraint, or what cannot be encoded.
+REFUSED = (exceptions.IntegrityConstraintViolationError, exceptions.DataError, ValueError)
 _AGAIN = (exceptions.SerializationError, exceptions.DeadlockDetectedError)
 
 Connection = Any  # asyncpg.Connection, which has no types
@@ -79,31 +82,13 @@ class Primary:
         self._reason = ""
         self._has_answered = asyncio.Event()  # or was found not to
 
-    @property
-    def has_several_hosts(self) -> bool:
-        """Whether another server may take over."""
-        return len(self._hosts) > 1
-
     async def connect(self) -> Connection:
         """A connection to it.
 
         Raises:
             StoreUnavailable: no server takes writes.
         """
-        tries = [asyncio.ensure_future(self._ask(host)) for host in self._hosts]
-        found: list[_Candidate] = []
-        reasons: list[str] = []
-        waiting: set[asyncio.Future[_Candidate]] = set(tries)
-        # A server on a later timeline than any seen is right, whatever the others say; else all are asked.
-        while waiting and not any(self._timeline and each.timeline > self._timeline for each in found):
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for each in done:
-                try:
-                    found.append(each.result())
-                except (*LOST, exceptions.PostgresError, StoreUnavailable, ValueError) as error:
-                    reasons.append(said(error))
-        for each in waiting:
-            each.add_done_callback(_throw_away)
+        found, reasons = await self._candidates()
         best = max(found, key=lambda each: each.timeline, default=None)
         for candidate in found:
             if candidate is not best or candidate.timeline < self._timeline:
@@ -115,6 +100,31 @@ class Primary:
         self._timeline = best.timeline
         self._open.add(best.connection)
         return best.connection
+
+    async def _candidates(self) -> tuple[list[_Candidate], list[str]]:
+        """The servers that take writes, and why others do not.
+
+        One on a later timeline than any seen is right, whatever the others say; else all are asked.
+        """
+        found: list[_Candidate] = []
+        reasons: list[str] = []
+        waiting = {asyncio.ensure_future(self._ask(host)) for host in self._hosts}
+        try:
+            while waiting and not any(self._timeline and each.timeline > self._timeline for each in found):
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for each in done:
+                    try:
+                        found.append(each.result())
+                    except Exception as error:  # noqa: BLE001  whatever it is, that server is of no use
+                        reasons.append(said(error))
+        except asyncio.CancelledError:
+            for candidate in found:
+                candidate.connection.terminate()
+            raise
+        finally:
+            for each in waiting:
+                each.add_done_callback(_throw_away)
+        return found, reasons
 
     async def _ask(self, host: str) -> _Candidate:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -147,14 +157,17 @@ class Primary:
         self._has_answered.set()
         self.drop_all()
 
-    async def check(self) -> None:
+    async def has_answered(self) -> None:
+        """Waits until it is known for the first time whether there is one."""
+        if not self._has_answered.is_set():
+            await self._has_answered.wait()
+
+    def check(self) -> None:
         """Refuses to rely on it when nobody knows whether it still is the primary.
 
         Raises:
             StoreUnavailable: it was not confirmed lately.
         """
-        if not self._has_answered.is_set():
-            await self._has_answered.wait()
         if asyncio.get_running_loop().time() - self._confirmed > LEASE_SECONDS:
             raise StoreUnavailable(self._reason)
 
@@ -179,7 +192,7 @@ class Link:
         Raises:
             StoreUnavailable: the server cannot be reached, or cannot do it; what was written may stand.
         """
-        await self._primary.check()
+        await self._primary.has_answered()
         async with self._lock:
             try:
                 return await self._attempt(work)
@@ -199,7 +212,7 @@ class Link:
         """
         async with self._lock:
             try:
-                return await self._attempt(work, seconds)
+                return await self._attempt(work, seconds, is_beat=True)
             except LOST as error:
                 raise StoreUnavailable(said(error)) from error
 
@@ -211,37 +224,55 @@ class Link:
                 with suppress(*LOST, exceptions.PostgresError):
                     await connection.close(timeout=CONNECT_SECONDS)
 
-    async def _attempt(self, work: Work[Answer], seconds: float = ANSWER_SECONDS) -> Answer:
-        connection = self._connection
-        if connection is None or connection.is_closed():
-            connection = self._connection = await self._connect()
-        self._has_warned = False
-        loop = asyncio.get_running_loop()
-        too_late = loop.call_later(seconds, self._primary.drop, connection)
+    async def _attempt(self, work: Work[Answer], seconds: float = ANSWER_SECONDS, *, is_beat: bool = False) -> Answer:
+        """Before it and after it the primary has to be confirmed: it may have waited, and so may its answer."""
+        if not is_beat:
+            self._primary.check()
         try:
-            for attempt in range(1, DEADLOCK_ATTEMPTS + 1):
-                try:
-                    answer = await work(connection)
-                    break
-                except _AGAIN:
-                    if attempt == DEADLOCK_ATTEMPTS:
-                        raise
-        except exceptions.IntegrityConstraintViolationError:
-            raise
-        except (exceptions.DataError, ValueError):
-            raise
-        except LOST:
-            self._primary.drop(connection)
+            connection = await self._connected()
+            answer = await self._timed(connection, work, seconds)
+        except (*LOST, *REFUSED):
             raise
         except exceptions.PostgresError as error:
             raise StoreUnavailable(said(error)) from error
-        finally:
-            too_late.cancel()
         if self._has_warned:
             # The commit's wait for its standby was cut short: it stands here, but perhaps nowhere else.
             self._primary.drop(connection)
             raise StoreUnavailable("the server committed without its standby")
+        if not is_beat:
+            self._primary.check()
         return answer
+
+    async def _timed(self, connection: Connection, work: Work[Answer], seconds: float) -> Answer:
+        """What `work` answers in that time. A connection that is lost meanwhile is dropped."""
+        self._has_warned = is_late = False
+
+        def give_up() -> None:
+            nonlocal is_late
+            is_late = True
+            self._primary.drop(connection)
+
+        too_late = asyncio.get_running_loop().call_later(seconds, give_up)
+        try:
+            for _ in range(DEADLOCK_ATTEMPTS - 1):
+                with suppress(*_AGAIN):
+                    return await work(connection)
+            return await work(connection)
+        except LOST as error:
+            self._primary.drop(connection)
+            if is_late:
+                raise TimeoutError from error
+            raise
+        finally:
+            too_late.cancel()
+
+    async def _connected(self) -> Connection:
+        if self._connection is not None and self._connection.is_closed():
+            self._primary.drop(self._connection)
+            self._connection = None
+        if self._connection is None:
+            self._connection = await self._connect()
+        return self._connection
 
     async def _connect(self) -> Connection:
         connection = await self._primary.connect()

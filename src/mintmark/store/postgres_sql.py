@@ -11,8 +11,17 @@ INSERT_IDENTITIES = """
     select * from unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[])
 """
 
+# PostgreSQL waits for the standby only where a transaction has written something. What may find its work done already,
+# by a transaction that did not reach the standby, has to write all the same before it is acknowledged.
+_WRITE = """
+    with beat as (
+        insert into probe (number, filler) values (10 + pg_backend_pid() % 1000, '')
+        on conflict (number) do update set filler = ''
+    )
+"""
+
 # The second attempt, after one of which nobody knows whether it was kept: ids are never given twice.
-INSERT_IDENTITIES_AGAIN = INSERT_IDENTITIES + " on conflict (resource_id, suffix) do nothing"
+INSERT_IDENTITIES_AGAIN = f"{_WRITE} {INSERT_IDENTITIES} on conflict (resource_id, suffix) do nothing"
 
 # The row as it is now: the new one, or that which had the name already.
 INSERT_OR_TOUCH_IDENTITY = """
@@ -57,12 +66,13 @@ REVOKE_TOKENS = """
     returning identity.resource_id, identity.suffix
 """
 
-DELETE_IDENTITIES = """
+DELETE_IDENTITIES = f"""
+    {_WRITE}
     update identity
     set deleted_at = asked.now, changed_at = asked.now, changed_revision = pg_current_xact_id()::text::bigint
     from unnest($1::bytea[], $2::bytea[], $3::bigint[]) as asked (resource_id, suffix, now)
     where identity.resource_id = asked.resource_id and identity.suffix = asked.suffix and deleted_at is null
-"""
+"""  # noqa: S608  nothing but our own words are put in
 
 FORGET_DELETED = """
     delete from identity where (resource_id, suffix) in (
@@ -90,14 +100,8 @@ SELECT_REVISION = """
     select number from revision
 """
 
-# The same, and a row that is written: only a primary whose standby has confirmed it can answer.
-SELECT_REVISION_AS_PRIMARY = """
-    with beat as (
-        insert into probe (number, filler) values (10 + pg_backend_pid() % 1000, '')
-        on conflict (number) do update set filler = ''
-    )
-    select number from revision
-"""
+# The same of a server whose standby confirms that it is the primary.
+SELECT_REVISION_AS_PRIMARY = f"{_WRITE} {SELECT_REVISION}"
 
 INSERT_RESOURCE = """
     insert into resource (resource_id, name, region, created_at) values ($1, $2, $3, $4)
@@ -150,7 +154,7 @@ FORGET_REMOVED_RESOURCE = """
 DELETE_IDENTITIES_OF_RESOURCE = """
     delete from identity where (resource_id, suffix) in (
         select resource_id, suffix from identity where resource_id = $1 limit $2
-    )
+    ) and not exists (select from resource where resource_id = $1)
 """
 
 # Only after the key that was made last still: of several that rotate at once, one does.
