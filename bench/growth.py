@@ -1,8 +1,8 @@
 """Measures what a store costs as it grows: `python -m bench.growth`. Linux only, with wrk installed.
 
-Stores of several sizes are filled, and every operation is measured on each of them over HTTP. In each round all servers
-are started anew, and each operation is measured on one store right after the other: the machine's speed moves from
-minute to minute, so it is within a round that stores are compared.
+Stores of several sizes are filled, and every operation is measured on each of them over HTTP. `--engine` names the
+database that they are in. In each round all servers are started anew, and each operation is measured on one store right
+after the other: the machine's speed moves from minute to minute, so it is within a round that stores are compared.
 """
 
 import argparse
@@ -19,21 +19,47 @@ import msgspec
 
 from bench import growth_load, growth_report, growth_store, machine, report
 from bench.environment import BUILD, CHECKOUT
+from bench.growth_postgres import Postgres
 from bench.growth_report import Figures, Sample
-from bench.growth_store import MINTMARK, Mended, Store
+from bench.growth_sqlite import Sqlite
+from bench.growth_store import MINTMARK, Engine, Mended, Store
 from bench.measure import wait_until_ready, warm_up
 from bench.run import fail
-from bench.server import Place, Server, StartError, free_port, running
+from bench.server import Place, Server, StartError, free_port
 
 PAGE = CHECKOUT / "docs" / "why" / "growth.md"
-PICTURE = CHECKOUT / "docs" / "images" / "growth"
-BEGIN, END = "<!-- written by python -m bench.growth --write -->", "<!-- end of what is written -->"
+PICTURES = CHECKOUT / "docs" / "images"
+END = "<!-- end of what is written -->"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A database to measure with, the arguments that choose it, and the name of its picture."""
+
+    engine: Engine
+    arguments: str
+    picture: str
+
+    @property
+    def begin(self) -> str:
+        """The mark before its tables; after them comes `END`."""
+        return f"<!-- written by python -m bench.growth {self.arguments} -->"
+
+
+KINDS = {
+    "sqlite": Kind(Sqlite(), "--write", "growth"),
+    "postgres": Kind(Postgres(), "--engine postgres --write", "growth-postgres"),
+}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure. `sizes` are numbers of identities, ascending; `seconds` are of load for one measurement."""
+    """What to measure.
 
+    `engine` is one of `KINDS`; `sizes` are numbers of identities, ascending; `seconds` are of load for one measurement.
+    """
+
+    engine: str
     sizes: Sequence[int]
     rounds: int
     seconds: int
@@ -53,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if machine.file_system(options.keep or options.data) == "tmpfs":
             return fail("The data would be in memory, where syncing costs nothing: name a folder on a disk.")
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # An exception: servers are stopped on the way out.
-        plan = Plan(options.sizes, options.rounds, options.seconds, options.workers, options.connections)
+        plan = Plan(
+            options.engine, options.sizes, options.rounds, options.seconds, options.workers, options.connections
+        )
         try:
             figures = measured(plan, options.data, options.keep)
         except StartError as error:
@@ -63,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tables = (report.aligned(figures.rows()), report.aligned(figures.store_rows()))
     print(figures.machine, *tables, "\n".join((growth_report.NOTES, *figures.faults)), sep="\n\n")
     if options.write and not figures.faults:
-        growth_report.draw(figures, PICTURE)
+        kind = KINDS[figures.engine]
+        growth_report.draw(figures, PICTURES / kind.picture, kind.engine.title)
         PAGE.write_text(with_tables(PAGE.read_text(), figures))
     return 1 if figures.faults else 0
 
@@ -74,6 +103,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(prog="bench.growth", description="Measures what a store costs as it grows.")
     sizes = [50_000, 1_000_000, 10_000_000]
+    parser.add_argument("--engine", choices=KINDS, default="sqlite", help="the database (default sqlite)")
     parser.add_argument("--sizes", type=numbers, default=sizes, help="identities (default 50000,1000000,10000000)")
     parser.add_argument("--rounds", type=int, default=5, help="over all stores (default 5)")
     parser.add_argument("--seconds", type=int, default=2, help="of load for each measurement (default 2)")
@@ -97,21 +127,23 @@ def measured(plan: Plan, data: Path, keep: Path | None) -> Figures:
     """Fills the stores and measures. Raises StartError."""
     with ExitStack() as stack:
         folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="growth-", dir=data)))
-        stores = [growth_store.open_or_fill(folder.resolve() / str(size), size) for size in plan.sizes]
-        measured_on = machine.describe(folder)
+        engine = KINDS[plan.engine].engine
+        stores = [growth_store.open_or_fill(engine, folder.resolve() / str(size), size) for size in plan.sizes]
+        measured_on = engine.describe(machine.describe(folder))
         samples = [sample for number in range(1, plan.rounds + 1) for sample in one_round(plan, stores, number)]
     sizes = {store.size: store.filled for store in stores}
-    return Figures(measured_on, plan.workers, plan.connections, plan.seconds, sizes, samples)
+    return Figures(measured_on, plan.workers, plan.connections, plan.seconds, sizes, samples, plan.engine)
 
 
 def one_round(plan: Plan, stores: Sequence[Store], number: int) -> list[Sample]:
     """Every second one begins with the largest store. Afterwards the stores must hold what was acknowledged."""
+    engine = KINDS[plan.engine].engine
     with ExitStack() as stack:
         places = [Place(store.folder, free_port(), plan.workers) for store in stores]
-        running_servers = [stack.enter_context(running(MINTMARK.start(place), place)) for place in places]
+        running_servers = [stack.enter_context(engine.serving(place)) for place in places]
         servers = list(zip(stores, running_servers, strict=True))
         samples = list(_samples(plan, servers if number % 2 else servers[::-1], number))
-    mended = {store.size: growth_store.mend(store) for store in stores}
+    mended = {store.size: engine.mend(store) for store in stores}
     return [checked(sample, mended[sample.size]) for sample in samples]
 
 
@@ -143,7 +175,9 @@ def with_tables(page: str, figures: Figures) -> str:
         f"{figures.machine}\n{figures.workers} workers, {figures.connections} connections, "
         f"{figures.seconds} seconds of load, {rounds} rounds."
     ).replace("\n", "; ")
-    return report.written_into(page, BEGIN, END, "\n\n".join((*tables, growth_report.NOTES, setting)))
+    return report.written_into(
+        page, KINDS[figures.engine].begin, END, "\n\n".join((*tables, growth_report.NOTES, setting))
+    )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Figures:
-    """All that a run found. `stores` has the bytes of the database for each number of identities."""
+    """All that a run found. `stores` has the bytes that each number of identities has in the database."""
 
     machine: str
     workers: int
@@ -47,6 +47,7 @@ class Figures:
     seconds: int
     stores: dict[int, int]
     samples: list[Sample]
+    engine: str = "sqlite"
 
     @property
     def operations(self) -> list[str]:
@@ -105,20 +106,21 @@ class Figures:
         )
 
 
-def draw(figures: Figures, path: Path) -> None:
-    """The picture, as .png and .svg: throughput beside that of the smallest store."""
+def draw(figures: Figures, path: Path, title: str) -> None:
+    """The picture, as .png and .svg: throughput beside that of the smallest store. `title` is the database's name."""
     sizes = sorted(figures.stores)
     lines = {
         name: [median(ratios) for ratios in found]
         for name in figures.operations
         if all(found := [figures.ratios(name, size) for size in sizes])
     }
-    with plot.figure(path, _title(lines, sizes)) as (_, axes):
+    highest = max((ratio for ratios in lines.values() for ratio in ratios), default=1.0)
+    with plot.figure(path, _title(lines, sizes, title)) as (_, axes):
         axes.set_xscale("log")
         axes.set_xticks(sizes, [_short(size) for size in sizes])
         axes.minorticks_off()
         axes.set_xlim(sizes[0] / 1.3, sizes[-1] * 4)  # On the right is room for the names.
-        axes.set_ylim(0, 1.2)
+        axes.set_ylim(0, max(1.2, highest + 0.1))
         axes.set_xlabel("identities in the store (logarithmic)")
         axes.set_ylabel(f"answers a second, 1.0 = at {_short(sizes[0])}")
         axes.plot((sizes[0], sizes[-1]), (GOAL, GOAL), color=plot.WARNING, linestyle="--", linewidth=1.2)
@@ -131,11 +133,11 @@ def draw(figures: Figures, path: Path) -> None:
         _name_lines(axes, sizes[-1], {name: ratios[-1] for name, ratios in lines.items()})
 
 
-def _title(lines: dict[str, list[float]], sizes: Sequence[int]) -> str:
+def _title(lines: dict[str, list[float]], sizes: Sequence[int], title: str) -> str:
     if not lines:
         return "No valid measurement"
     worst = min(ratios[-1] for ratios in lines.values())
-    return f"At {_short(sizes[-1])} identities each operation keeps {worst:.0%} of its rate or more"
+    return f"{title}: at {_short(sizes[-1])} identities all operations keep {worst:.0%} or more"
 
 
 def _name_lines(axes: Any, last: int, ends: dict[str, float]) -> None:

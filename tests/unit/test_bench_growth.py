@@ -1,19 +1,25 @@
+import asyncio
 import json
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
+import asyncpg
 import msgspec
 import pytest
 
-from bench.growth import BEGIN, END, checked, with_tables
+from bench.growth import END, KINDS, PAGE, checked, with_tables
 from bench.growth_load import raw
+from bench.growth_postgres import USER, Postgres, cluster
 from bench.growth_report import Figures, Sample
-from bench.growth_store import Mended, Store, fill, mend
+from bench.growth_sqlite import Sqlite, database
+from bench.growth_store import Mended, Store, open_or_fill
 from bench.load import Load
 from bench.server import Request
 from mintmark.model import parse_identity_id
 from mintmark.store.schema import migrate
+from postgres import folder
 
 RESOURCE = "6a1f4c0e-8d2b-4b57-9c36-0f5e7d1a2b94"
 NO_ERRORS = {"connect": 0, "read": 0, "write": 0, "timeout": 0, "status": 0}
@@ -30,17 +36,17 @@ def figures(*samples: Sample) -> Figures:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     made = Store(tmp_path, 1000)
-    made.database.parent.mkdir()
+    database(made).parent.mkdir()
     (tmp_path / "resource.json").write_text(json.dumps({"id": RESOURCE}))
-    with closing(apsw.Connection(str(made.database))) as db:
+    with closing(apsw.Connection(str(database(made)))) as db:
         db.execute("pragma journal_mode = wal").fetchall()
         migrate(db, 0)
-    fill(made)
+    Sqlite().fill(made)
     return made
 
 
 def test_a_filled_store_has_the_identities_that_are_asked_for(store: Store) -> None:
-    with closing(apsw.Connection(str(store.database))) as db:
+    with closing(apsw.Connection(str(database(store)))) as db:
         found = [suffix for (suffix,) in db.execute("select suffix from identity order by suffix").fetchall()]
         (mode,) = db.execute("pragma journal_mode").fetchall()
 
@@ -50,7 +56,7 @@ def test_a_filled_store_has_the_identities_that_are_asked_for(store: Store) -> N
 
 
 def test_what_a_round_changed_is_counted_and_taken_back(store: Store) -> None:
-    with closing(apsw.Connection(str(store.database))) as db:
+    with closing(apsw.Connection(str(database(store)))) as db:
         before = db.execute("select * from identity order by suffix").fetchall()
         ended = [(store.suffix(number),) for number in (3, 500, 999)]
         db.executemany(
@@ -59,10 +65,10 @@ def test_what_a_round_changed_is_counted_and_taken_back(store: Store) -> None:
         new = (bytes.fromhex(RESOURCE.replace("-", "")), b"\x7f" * 16)
         db.execute("insert into identity (resource_id, suffix, created_at, generation) values (?, ?, 2, 0)", new)
 
-    assert mend(store) == Mended(created=1, deleted=3)
+    assert Sqlite().mend(store) == Mended(created=1, deleted=3)
 
-    assert mend(store) == Mended(created=0, deleted=0)
-    with closing(apsw.Connection(str(store.database))) as db:
+    assert Sqlite().mend(store) == Mended(created=0, deleted=0)
+    with closing(apsw.Connection(str(database(store)))) as db:
         assert before == db.execute("select * from identity order by suffix").fetchall()
 
 
@@ -114,13 +120,66 @@ def test_the_figures_are_read_as_they_were_written() -> None:
     assert found == msgspec.json.decode(msgspec.json.encode(found), type=Figures)
 
 
-def test_the_tables_take_the_place_of_the_old_ones() -> None:
-    found = figures(a_sample(100, 1, 1000), a_sample(1000, 1, 900))
+def test_older_figures_are_of_sqlite() -> None:
+    found = msgspec.json.decode(msgspec.json.encode(figures(a_sample(100, 1, 1000))), type=dict[str, object])
+    del found["engine"]
 
-    page = with_tables(f"# Growth\n\n{BEGIN}\n\nold\n\n{END}\n\nThe rest.\n", found)
+    assert figures(a_sample(100, 1, 1000)) == msgspec.json.decode(msgspec.json.encode(found), type=Figures)
 
-    assert page.startswith(f"# Growth\n\n{BEGIN}\n\n| operation |")
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_tables_take_the_place_of_the_old_ones(name: str) -> None:
+    found = replace(figures(a_sample(100, 1, 1000), a_sample(1000, 1, 900)), engine=name)
+    before = f"# Growth\n\n{KINDS[name].begin}\n\n"
+
+    page = with_tables(f"{before}old\n\n{END}\n\nThe rest.\n", found)
+
+    assert page.startswith(f"{before}| operation |")
     assert page.endswith(f"\n\n{END}\n\nThe rest.\n")
     assert "old" not in page
     assert "| 1,000 | 0 | 65.0 |" in page
     assert page == with_tables(page, found)
+
+
+def test_each_engine_writes_between_its_own_marks() -> None:
+    page = "".join(f"{kind.begin}\n\n{name}\n\n{END}\n" for name, kind in KINDS.items())
+    found = replace(figures(a_sample(100, 1, 1000)), engine="postgres")
+
+    written = with_tables(page, found)
+
+    sqlite, postgres, _ = written.split(END)
+    assert sqlite == f"{KINDS['sqlite'].begin}\n\nsqlite\n\n"
+    assert postgres.startswith(f"\n{KINDS['postgres'].begin}\n\n| operation |")
+
+
+def test_the_page_has_the_marks_of_each_engine() -> None:
+    for kind in KINDS.values():
+        assert 1 == PAGE.read_text().count(f"{kind.begin}\n")
+
+
+def test_postgresql_holds_what_is_asked_for_and_a_round_is_taken_back() -> None:
+    engine = Postgres()
+    with folder() as parent:
+        store = open_or_fill(engine, parent / "1000", 1000)
+        key = store.suffix(3)
+        changes = (
+            ("update identity set deleted_at = 1, changed_at = 1, changed_revision = 1 where suffix = $1", key),
+            ("insert into identity select resource_id, $1, 2, null, 0 from identity limit 1", b"\x7f" * 16),
+        )
+
+        before = asyncio.run(rows_after(store))
+        assert [store.suffix(number) for number in range(1000)] == [row["suffix"] for row in before]
+        assert before != asyncio.run(rows_after(store, *changes))
+        assert engine.mend(store) == Mended(created=1, deleted=1)
+        assert before == asyncio.run(rows_after(store))
+        assert store == open_or_fill(engine, parent / "1000", 1000)
+
+
+async def rows_after(store: Store, *changes: tuple[str, bytes]) -> list[asyncpg.Record]:
+    with cluster(store.folder) as sockets:
+        connection = await asyncpg.connect(host=str(sockets), user=USER)
+        for change, suffix in changes:
+            await connection.execute(change, suffix)
+        found = await connection.fetch("select * from identity order by suffix")
+        await connection.close()
+        return list(found)

@@ -19,6 +19,7 @@ from mintmark.errors import StoreUnavailable
 from mintmark.store.postgres_address import Address
 
 CONNECT_SECONDS = 2.0  # for a connection, and for a server to say what it is
+GRACE_SECONDS = 0.2  # for other servers to answer too
 ANSWER_SECONDS = 5.0  # for a batch or a query
 BEAT_SECONDS = 0.5  # between two beats
 BEAT_ANSWER_SECONDS = 1.5
@@ -104,14 +105,18 @@ class Primary:
     async def _candidates(self) -> tuple[list[_Candidate], list[str]]:
         """The servers that take writes, and why others do not.
 
-        One on a later timeline than any seen is right, whatever the others say; else all are asked.
+        One on a later timeline than any seen is right, whatever the others say. Where one has answered that was right
+        before, others get a moment: they may be stopped, or gone.
         """
         found: list[_Candidate] = []
         reasons: list[str] = []
         waiting = {asyncio.ensure_future(self._ask(host)) for host in self._hosts}
         try:
             while waiting and not any(self._timeline and each.timeline > self._timeline for each in found):
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                patience = GRACE_SECONDS if any(each.timeline == self._timeline for each in found) else None
+                done, waiting = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    break
                 for each in done:
                     try:
                         found.append(each.result())
