@@ -28,7 +28,7 @@ CONFIGURATION = PACKAGING / "mintmark-node.toml"
 UNIT = PACKAGING / "mintmark.service"
 SANDBOXED = (sys.executable, str(Path(__file__).parents[1] / "proxy" / "sandboxed.py"), str(UNIT))
 NODES = (PACKAGING / "nginx-nodes.conf").read_text()
-CONNECTIONS = 7  # of a worker, as the page counts them
+CONNECTIONS = 8  # of a worker, as the page counts them
 
 
 def test_the_page_shows_the_packaged_configuration() -> None:

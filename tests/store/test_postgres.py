@@ -41,6 +41,7 @@ async def test_a_store_goes_on_when_its_connections_are_ended(store: PostgresSto
         assert await store.identity(an_identity(number).resource_id, an_identity(number).suffix) == an_identity(number)
 
 
+@pytest.mark.long
 async def test_a_server_that_hangs_is_given_up_and_found_again(database: str, cluster: Cluster) -> None:
     store = PostgresStore(parse_address(database))
     await store.migrate(NOON)

@@ -157,6 +157,7 @@ def test_the_page_has_the_marks_of_each_engine() -> None:
         assert 1 == PAGE.read_text().count(f"{kind.begin}\n")
 
 
+@pytest.mark.long
 def test_postgresql_holds_what_is_asked_for_and_a_round_is_taken_back() -> None:
     engine = Postgres()
     with folder() as parent:
