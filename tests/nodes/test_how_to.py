@@ -108,6 +108,7 @@ def test_a_worker_holds_as_many_connections_as_the_page_says(tmp_path: Path, dat
         assert 200 == at.admin("POST", "introspect", {"token": token.token}).status
         client.revoke_tokens(user)
         client.delete_user(user)
+        assert 201 == at.admin("POST", "identities", {"customId": "anna"}).status
         held = cluster.sql("select count(*) from pg_stat_activity where application_name = 'mintmark'")
 
     assert str(CONNECTIONS) == held

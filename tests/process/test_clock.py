@@ -270,6 +270,7 @@ def test_the_command_line_moves_the_same_clock(server: RunningServer) -> None:
     assert is_real(shown(server))
 
 
+@pytest.mark.long
 def test_after_a_restart_it_is_real_time(tmp_path: Path) -> None:
     flags = ("--data", str(tmp_path / "data"), "--quiet")
     with running_server(*flags) as first:

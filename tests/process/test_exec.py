@@ -259,6 +259,7 @@ sys.exit(6)
 """
 
 
+@pytest.mark.long
 def test_ctrl_c_reaches_the_command_once(tmp_path: Path, temporary: Path) -> None:
     command = [*EXEC, "--", PYTHON, "-c", COUNTS]
     with on_terminal(command, {"TMPDIR": str(temporary)}, tmp_path) as terminal:

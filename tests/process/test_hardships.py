@@ -44,6 +44,7 @@ def unread() -> Iterator[RunningServer]:
     process.communicate(timeout=20)
 
 
+@pytest.mark.long
 def test_output_that_nobody_reads_does_not_stop_the_server(unread: RunningServer) -> None:
     address = urlsplit(unread.http_endpoint)
     connection = HTTPConnection("127.0.0.1", address.port or 0, timeout=5)

@@ -182,6 +182,7 @@ def test_an_idle_connection_is_closed_without_a_word(hasty: BoundedServer) -> No
         assert [200] == statuses(read_to_end(connected))
 
 
+@pytest.mark.long
 def test_a_client_that_reads_slowly_is_served_and_one_that_does_not_read_is_left(hasty: BoundedServer) -> None:
     request = b"GET /large HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
     with hasty.connect() as slow, hasty.connect() as stuck:

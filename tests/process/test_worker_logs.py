@@ -56,6 +56,7 @@ def fill(path: Path) -> None:
     os.close(writer)
 
 
+@pytest.mark.long
 def test_a_server_whose_log_nobody_reads_serves_and_can_be_stopped(unread: Path) -> None:
     with running_server("--ephemeral", stderr=unread) as server:
         fill(unread)
@@ -68,6 +69,7 @@ def test_a_server_whose_log_nobody_reads_serves_and_can_be_stopped(unread: Path)
         assert 0 == server.stop()
 
 
+@pytest.mark.long
 def test_clients_that_speak_no_http_are_warned_of_once_a_second_with_their_number(tmp_path: Path) -> None:
     log, count = tmp_path / "log", 50
 

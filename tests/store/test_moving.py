@@ -129,6 +129,7 @@ class Fragile(SqliteLedger):
         return await super().page(table, after)
 
 
+@pytest.mark.long
 async def test_an_interrupted_move_goes_on_and_no_server_starts_on_half_of_the_data(
     tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +152,7 @@ async def test_an_interrupted_move_goes_on_and_no_server_starts_on_half_of_the_d
     assert IDENTITIES + len(NAMES) == moved.rows["identity"]
 
 
+@pytest.mark.long
 async def test_a_source_that_changed_between_two_attempts_is_found_out(
     tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +182,7 @@ async def test_a_target_with_data_of_its_own_is_left_alone(tmp_path: Path, datab
         await move_between(source, database)
 
 
+@pytest.mark.long
 async def test_a_source_that_is_served_is_refused(tmp_path: Path, database: str) -> None:
     served = PostgresStore(parse_address(database))
     await fill(served)

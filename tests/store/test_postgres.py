@@ -224,6 +224,7 @@ async def test_what_had_to_wait_is_not_answered_by_a_server_that_nobody_confirms
     await store.close()
 
 
+@pytest.mark.long
 async def test_a_watch_that_fails_goes_on(database: str, cluster: Cluster) -> None:
     cluster.sql("drop role if exists weak; create role weak login; grant all on schema public to weak", "test")
     cluster.sql("revoke execute on function pg_try_advisory_lock_shared(bigint) from public", "test")
@@ -313,6 +314,7 @@ async def test_no_server_is_no_store(tmp_path: Path) -> None:
     await store.close()
 
 
+@pytest.mark.long
 async def test_a_change_of_another_node_shows_within_a_second(store: PostgresStore, database: str) -> None:
     other = PostgresStore(parse_address(database))
     await other.migrate(NOON)
@@ -324,6 +326,7 @@ async def test_a_change_of_another_node_shows_within_a_second(store: PostgresSto
     await other.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [["migrate"], ["create", "0", "2000"]])
 async def test_processes_that_begin_at_once_lose_and_double_nothing(
     database: str, cluster: Cluster, command: list[str]
