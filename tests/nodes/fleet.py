@@ -1,8 +1,6 @@
 """Three nodes behind a real nginx with `packaging/nginx-nodes.conf`, and programs that use them."""
 
-import os
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,33 +11,13 @@ from typing import Any
 from azure.communication.identity import CommunicationIdentityClient
 
 from process.watching import eventually, free_port
-from proxy.nginx import PACKAGING, Nginx, changed
-from running import STOP_SECONDS
+from proxy.nginx import Nginx, nginx_command, running_nginx
 from serving import Files, OwnedResource, Serving, serving
 
 COUNT = 3
 PROGRAMS = 4  # that use them at once
 PAUSE = 0.01  # seconds of a program between two rounds
 NEWER = (sys.executable, str(Path(__file__).with_name("newer.py")))
-
-_MAIN = """
-daemon off;
-user {user};
-worker_processes 2;
-pid {folder}/pid;
-events {{ worker_connections 512; }}
-http {{
-    log_format tries escape=json '{{"status":$status,"seconds":$request_time,"tries":"$upstream_status",'
-        '"nodes":"$upstream_addr"}}';
-    access_log {folder}/access.log tries;
-    client_body_temp_path {folder}/bodies;
-    proxy_temp_path {folder}/proxied;
-    fastcgi_temp_path {folder}/unused;
-    uwsgi_temp_path {folder}/unused;
-    scgi_temp_path {folder}/unused;
-    include {folder}/site.conf;
-}}
-"""
 
 
 class Fleet:
@@ -101,7 +79,9 @@ class Fleet:
 def fleet(folder: Path, database: str) -> Iterator[Fleet]:
     """Starts them all."""
     ports = [free_port() for _ in range(COUNT)]
-    with _nginx_before(ports, folder) as nginx:
+    files, port = Files(folder), free_port()
+    command = fleet_command(folder / "nginx", port, ports, files)
+    with running_nginx(command, files, folder / "nginx", port) as nginx:
         started = Fleet(folder, database, ports, nginx)
         try:
             for number in range(COUNT):
@@ -152,52 +132,7 @@ class Load:
                 self.failures.append(error)
 
 
-def nginx_command(folder: Path, port: int, nodes: list[int], files: Files) -> list[str]:
-    """Writes the packaged file with ports of loopback and a certificate, and what nginx needs besides, into a folder.
-
-    Answers the command that starts nginx with it.
-    """
-    files.write_certificate()
-    site = changed(
-        (PACKAGING / "nginx-nodes.conf").read_text(),
-        {
-            **{f"10.0.0.{11 + number}:12080": f"127.0.0.1:{each}" for number, each in enumerate(nodes)},
-            "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
-            "listen [::]:443 ssl;": "",
-            "server_name identity.example.com;": "server_name localhost;",
-            "/etc/letsencrypt/live/identity.example.com/fullchain.pem": str(files.certificate),
-            "/etc/letsencrypt/live/identity.example.com/privkey.pem": str(files.private_key),
-        },
-    )
-    folder.mkdir()
-    (folder / "site.conf").write_text(site)
-    user = "root" if os.geteuid() == 0 else "nobody"  # Only root can choose.
-    (folder / "nginx.conf").write_text(_MAIN.format(folder=folder, user=user))
-    return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
-
-
-def nginx_environ() -> dict[str, str]:
-    """Where nginx is found, as Debian installs it."""
-    return {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
-
-
-@contextmanager
-def _nginx_before(ports: list[int], parent: Path) -> Iterator[Nginx]:
-    folder, files, port = parent / "nginx", Files(parent), free_port()
-    process = subprocess.Popen(nginx_command(folder, port, ports, files), env=nginx_environ())
-    started = Nginx(folder, port, files)
-    try:
-        eventually("nginx listens", lambda: _listens(process, started, folder))
-        yield started
-    finally:
-        process.terminate()
-        process.wait(STOP_SECONDS)
-
-
-def _listens(process: "subprocess.Popen[bytes]", started: Nginx, folder: Path) -> bool:
-    assert process.poll() is None, (folder / "error.log").read_text()
-    try:
-        started.connect().close()
-    except ConnectionError:
-        return False
-    return True
+def fleet_command(folder: Path, port: int, nodes: list[int], files: Files) -> list[str]:
+    """That of an nginx before nodes at these ports, on loopback."""
+    addresses = {f"10.0.0.{11 + number}:12080": f"127.0.0.1:{each}" for number, each in enumerate(nodes)}
+    return nginx_command("nginx-nodes.conf", addresses, files, folder, port, processes=2)

@@ -65,7 +65,7 @@ def test_a_full_disk_of_the_database_is_said_and_recovered_from(small: Cluster, 
         assert (503, "1") == (answer.status, answer.headers["retry-after"])
         assert 200 == signed(at, resource, "GET", f"/identities/{kept}?api-version=2025-03-02-preview").status
         assert ask(at.endpoint, "/.well-known/jwks.json").json["keys"]
-        assert 503 == ask(at.admin_endpoint, "/_mintmark/ready").status
+        assert {503} == {ask(at.admin_endpoint, "/_mintmark/ready").status for _ in range(5)}
 
         filler.unlink()
         began = time.monotonic()

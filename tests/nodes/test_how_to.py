@@ -15,11 +15,11 @@ from azure.core.credentials import AzureKeyCredential
 
 from docs.markdown import DOCS, blocks
 from mintmark.settings.load import load
-from nodes.fleet import COUNT, nginx_command, nginx_environ
+from nodes.fleet import COUNT, fleet_command
 from nodes.several import node
 from postgres import Cluster
 from process.watching import free_port
-from proxy.nginx import PACKAGING, changed
+from proxy.nginx import PACKAGING, changed, nginx_environ
 from running import MINTMARK
 from serving import Files, Serving, serving
 
@@ -67,7 +67,7 @@ def test_the_page_names_files_that_exist_and_what_is_in_them() -> None:
 
 @pytest.mark.proxy
 def test_nginx_takes_the_packaged_file(tmp_path: Path) -> None:
-    command = nginx_command(tmp_path / "nginx", free_port(), [free_port() for _ in range(COUNT)], Files(tmp_path))
+    command = fleet_command(tmp_path / "nginx", free_port(), [free_port() for _ in range(COUNT)], Files(tmp_path))
 
     tested = subprocess.run([*command, "-t"], env=nginx_environ(), capture_output=True, text=True, check=False)
 

@@ -23,11 +23,12 @@ ANOTHER_ADDRESS = "127.0.0.2"  # of loopback, as that of a client on another mac
 _MAIN = """
 daemon off;
 user {user};
-worker_processes 1;
+worker_processes {processes};
 pid {folder}/pid;
 events {{ worker_connections 512; }}
 http {{
-    log_format forwarded escape=json '{{"upstream":"$upstream_status","id":"$upstream_http_ms_cv","status":$status}}';
+    log_format forwarded escape=json '{{"status":$status,"id":"$upstream_http_ms_cv","upstream":"$upstream_status",'
+        '"nodes":"$upstream_addr","seconds":$request_time}}';
     access_log {folder}/access.log forwarded;
     client_body_temp_path {folder}/bodies;
     proxy_temp_path {folder}/proxied;
@@ -49,7 +50,10 @@ class Nginx:
         self.ca = str(files.authority)
 
     def log(self) -> list[dict[str, Any]]:
-        """A line for each request so far; `upstream` and `id` say what Mintmark answered, if it was asked."""
+        """A line for each request so far.
+
+        `upstream` and `id` say what Mintmark answered, if it was asked, `nodes` who did, `seconds` how long it took.
+        """
         return [json.loads(line) for line in self._log.read_text().splitlines()]
 
     def connect(self, source: str = "127.0.0.1") -> ssl.SSLSocket:
@@ -93,27 +97,49 @@ def nginx_before(address: str, files: Files, folder: Path, changes: Mapping[str,
 
     `changes` are made to the server block, beside those of addresses and paths.
     """
+    upstream = {"server 127.0.0.1:12080;": f"server 127.0.0.1:{urlsplit(address).port};"}
+    port = free_port()
+    command = nginx_command("nginx.conf", {**upstream, **(changes or {})}, files, folder, port)
+    with running_nginx(command, files, folder, port) as started:
+        yield started
+
+
+def nginx_command(
+    name: str, changes: Mapping[str, str], files: Files, folder: Path, port: int, *, processes: int = 1
+) -> list[str]:
+    """The command that starts nginx with a packaged file, which is written into a folder with what else it needs.
+
+    The file gets that port of loopback, the certificate in `files`, and `changes`.
+    """
     if not files.certificate.exists():
         files.write_certificate()
-    port = free_port()
     site = changed(
-        (PACKAGING / "nginx.conf").read_text(),
+        (PACKAGING / name).read_text(),
         {
-            "server 127.0.0.1:12080;": f"server 127.0.0.1:{urlsplit(address).port};",
             "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
             "listen [::]:443 ssl;": "",
             "server_name identity.example.com;": "server_name localhost;",
             "/etc/letsencrypt/live/identity.example.com/fullchain.pem": str(files.certificate),
             "/etc/letsencrypt/live/identity.example.com/privkey.pem": str(files.private_key),
-            **(changes or {}),
+            **changes,
         },
     )
     folder.mkdir()
     (folder / "site.conf").write_text(site)
     user = "root" if os.geteuid() == 0 else "nobody"  # Only root can choose.
-    (folder / "nginx.conf").write_text(_MAIN.format(folder=folder, user=user))
-    command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
-    process = subprocess.Popen(command, env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"})
+    (folder / "nginx.conf").write_text(_MAIN.format(folder=folder, user=user, processes=processes))
+    return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
+
+
+def nginx_environ() -> dict[str, str]:
+    """Where nginx is found, as Debian installs it."""
+    return {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+
+
+@contextmanager
+def running_nginx(command: list[str], files: Files, folder: Path, port: int) -> Iterator[Nginx]:
+    """Starts it with that command of `nginx_command`, and ends it with SIGTERM."""
+    process = subprocess.Popen(command, env=nginx_environ())
     started = Nginx(folder, port, files)
     try:
         eventually("nginx listens", lambda: _listens(process, started, folder))

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -129,18 +129,29 @@ class Fragile(SqliteLedger):
         return await super().page(table, after)
 
 
+@pytest.fixture
+def interrupted(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Awaitable[Path]]:
+    """Fills a file, and begins to move it; answers the file."""
+    monkeypatch.setattr("mintmark.store.ledgers.PAGE", 10)
+
+    async def interrupt() -> Path:
+        source = tmp_path / "source.db"
+        original = SqliteStore(source)
+        await fill(original)
+        await original.close()
+        async with connected(database) as connection:
+            with suppress(Interrupted):
+                await move(Fragile(source, NOON), PostgresLedger(connection, NOON), "new", lambda *_: None)
+        return source
+
+    return interrupt
+
+
 @pytest.mark.long
 async def test_an_interrupted_move_goes_on_and_no_server_starts_on_half_of_the_data(
-    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+    interrupted: Callable[[], Awaitable[Path]], database: str
 ) -> None:
-    monkeypatch.setattr("mintmark.store.ledgers.PAGE", 10)
-    source = tmp_path / "source.db"
-    original = SqliteStore(source)
-    await fill(original)
-    await original.close()
-    async with connected(database) as connection:
-        with suppress(Interrupted):
-            await move(Fragile(source, NOON), PostgresLedger(connection, NOON), "new", lambda *_: None)
+    source = await interrupted()
 
     half = PostgresStore(parse_address(database))
     with pytest.raises(StartRefused, match="not complete"):
@@ -154,15 +165,10 @@ async def test_an_interrupted_move_goes_on_and_no_server_starts_on_half_of_the_d
 
 @pytest.mark.long
 async def test_a_source_that_changed_between_two_attempts_is_found_out(
-    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+    interrupted: Callable[[], Awaitable[Path]], database: str
 ) -> None:
-    monkeypatch.setattr("mintmark.store.ledgers.PAGE", 10)
-    source = tmp_path / "source.db"
+    source = await interrupted()
     original = SqliteStore(source)
-    await fill(original)
-    async with connected(database) as connection:
-        with suppress(Interrupted):
-            await move(Fragile(source, NOON), PostgresLedger(connection, NOON), "new", lambda *_: None)
     await original.revoke_tokens(DEVELOPMENT_RESOURCE.id, an_identity(0).suffix, NOON)
     await original.close()
 

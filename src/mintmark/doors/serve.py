@@ -23,7 +23,6 @@ from mintmark.signing_keys import SigningKeys
 from mintmark.sockets import listen
 from mintmark.sources import Sources, system
 from mintmark.store import Store
-from mintmark.store.sqlite import SqliteStore
 
 MAX_CLOCK_BEHIND = 5 * 60 * 1000  # milliseconds
 
@@ -68,8 +67,7 @@ async def _check_and_fill(folder: DataFolder, sealer: Sealer, settings: Settings
     store = open_store(settings, folder)
     try:
         await store.migrate(sources.now())
-        if not isinstance(store, SqliteStore):
-            await store.check_durability()
+        await store.check_durability()
         _check_clock(await store.newest_record_at(), sources.now())
         if any(each.id == DEVELOPMENT_RESOURCE.id for each in await store.resources()):
             raise _development_data()  # Before anything of it is opened: its key-encryption key is another one.

@@ -48,9 +48,8 @@ class Exchange(RequestResponseCycle):
         status, headers = head["status"], list(head.get("headers", ()))
         fields = dict(headers)
         length = None if status in _WITHOUT_BODY else b"%d" % len(body)
-        if fields.get(b"content-length") != length or b"connection" in fields or self.flow.write_paused:
-            return False
-        if self.disconnected:
+        is_usual = fields.get(b"content-length") == length and b"connection" not in fields
+        if not is_usual or self.flow.write_paused or self.disconnected:
             return False
         lines = [name + b": " + value for name, value in (*self.default_headers, *headers)]
         if not self.keep_alive:

@@ -258,8 +258,7 @@ class Protocol(HttpToolsProtocol):
             "server": self.server,
             "extensions": self._extensions,
         }
-        before: RequestResponseCycle | None = self.cycle  # None at the first request, whatever uvicorn says
-        must_wait = before is not None and not before.response_complete
+        must_wait = self.is_answering
         self.cycle = Exchange(
             scope=self.scope,
             transport=self.transport,

@@ -37,6 +37,13 @@ class Store(Protocol):
             StartRefused: a newer release of Mintmark made them.
         """
 
+    async def check_durability(self) -> None:
+        """Looks for settings by which what was acknowledged can be lost.
+
+        Raises:
+            StartRefused: there is one.
+        """
+
     async def create_identity(self, identity: Identity) -> None:
         """Keeps a new identity without a custom id."""
 

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import apsw
 from asyncpg.exceptions import InterfaceError, InternalClientError, PostgresError
 
 from mintmark.errors import StoreUnavailable
@@ -14,7 +13,7 @@ from mintmark.store.moving import PAGE, Revision, Row, Table
 from mintmark.store.postgres_address import parse_address, unusable
 from mintmark.store.postgres_link import Primary, said
 from mintmark.store.postgres_text import from_text, to_text
-from mintmark.store.sqlite import PRAGMAS, check_version
+from mintmark.store.sqlite import check_version, connect
 
 
 class SqliteLedger:
@@ -22,9 +21,7 @@ class SqliteLedger:
 
     def __init__(self, path: Path, now: int) -> None:
         check_version()
-        self._db = apsw.Connection(str(path))
-        for pragma in PRAGMAS:
-            self._db.execute(pragma).fetchall()
+        self._db = connect(path)
         self._now = now
 
     async def schema(self) -> int:

@@ -143,7 +143,6 @@ async def _prepare(source: Ledger, target: Ledger, mark: str) -> None:
     """Makes the target's tables and marks it, unless that was done."""
     if not await target.schema():
         await target.migrate()
-        await target.set_revision(msgspec.structs.replace(await target.revision(), epoch=mark))
     if await target.schema() != await source.schema():
         raise StartRefused(
             "Source and target were made by different releases.", "Start and stop this release once on the source."

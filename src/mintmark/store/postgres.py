@@ -15,8 +15,9 @@ from asyncpg import exceptions
 from msgspec import Struct
 
 from mintmark.errors import ResourceExists, StartRefused, StoreUnavailable
-from mintmark.model import Identity, KeySlot, Resource, SealedSecret, StoredAccessKey, StoredSigningKey, guid
+from mintmark.model import Identity, KeySlot, Resource, SealedSecret, StoredAccessKey, StoredSigningKey
 from mintmark.store import postgres_sql as sql
+from mintmark.store import rows
 from mintmark.store.batch import Batcher
 from mintmark.store.postgres_address import Address
 from mintmark.store.postgres_link import BEAT_SECONDS, REFUSED, Connection, Link, Primary, said
@@ -47,14 +48,13 @@ class PostgresStore:
 
         `on_commit` is told of each batch: how many writes it had, and how long its commit took, in seconds.
         """
-        self.address = address
         self._primary = Primary(address)
         self._on_commit = on_commit
         self._links: list[Link] = []
         self._others, self._named = self._link(), self._link()
         self._creates, self._issues = self._batcher(self._create), self._batcher(self._issue)
         self._revocations, self._deletions = self._batcher(self._revoke), self._batcher(self._delete)
-        self._look_ups = self._batcher(self._look_up)
+        self._look_ups = self._batcher(self._look_up, is_write=False)
         self._beats = self._link(hold)
         self._revision = self._changes = 0
         self._last_commit_failed = False
@@ -76,11 +76,7 @@ class PostgresStore:
         await self._beat()
 
     async def check_durability(self) -> None:
-        """Refuses a server that can lose what it acknowledged.
-
-        Raises:
-            StartRefused: it does not sync to disk.
-        """
+        """See `Store.check_durability`."""
         for name in ("fsync", "full_page_writes"):
             if await self._ask_one(f"select current_setting('{name}')") == "off":
                 raise StartRefused(
@@ -96,14 +92,12 @@ class PostgresStore:
         """See `Store.create_or_get_identity`."""
         self._refuse_if_closed()
         row = _row(identity)
-        (found,) = await _to_the_end(
-            self._named.run(lambda connection: connection.fetch(sql.INSERT_OR_TOUCH_IDENTITY, *row))
-        )
+        (found,) = await self._written(self._named.run(_fetching(sql.INSERT_OR_TOUCH_IDENTITY, *row)))
         return _identity(identity.resource_id, found), found["suffix"] == identity.suffix
 
     async def identity(self, resource_id: str, suffix: bytes) -> Identity | None:
         """See `Store.identity`."""
-        row = await self._look_ups.submit((_blob(resource_id), suffix))
+        row = await self._look_ups.submit((rows.blob(resource_id), suffix))
         return _identity(resource_id, row[1:]) if row else None
 
     async def identities(
@@ -111,24 +105,24 @@ class PostgresStore:
     ) -> list[Identity]:
         """See `Store.identities`."""
         if custom_id is None:
-            rows = await self._ask(sql.LIST_IDENTITIES, _blob(resource_id), after, before, limit)
+            found = await self._ask(sql.LIST_IDENTITIES, rows.blob(resource_id), after, before, limit)
         else:
-            rows = await self._ask(sql.FIND_IDENTITY_BY_CUSTOM_ID, _blob(resource_id), to_text(custom_id))
-        return [_identity(resource_id, row) for row in rows if after < row["suffix"] < before]
+            found = await self._ask(sql.FIND_IDENTITY_BY_CUSTOM_ID, rows.blob(resource_id), to_text(custom_id))
+        return [_identity(resource_id, row) for row in found if after < row["suffix"] < before]
 
     async def issue(self, resource_id: str, suffix: bytes, now: int) -> Identity | None:
         """See `Store.issue`."""
-        row = await self._issues.submit(_Change((_blob(resource_id), suffix), now))
+        row = await self._issues.submit(_Change((rows.blob(resource_id), suffix), now))
         return _identity(resource_id, row[1:]) if row else None
 
     async def revoke_tokens(self, resource_id: str, suffix: bytes, now: int) -> bool:
         """See `Store.revoke_tokens`."""
-        found: bool = await self._revocations.submit(_Change((_blob(resource_id), suffix), now))
+        found: bool = await self._revocations.submit(_Change((rows.blob(resource_id), suffix), now))
         return found
 
     async def delete_identity(self, resource_id: str, suffix: bytes, now: int) -> None:
         """See `Store.delete_identity`."""
-        await self._deletions.submit(_Change((_blob(resource_id), suffix), now))
+        await self._deletions.submit(_Change((rows.blob(resource_id), suffix), now))
 
     async def forget_changes(self, before: int) -> int:
         """See `Store.forget_changes`."""
@@ -148,7 +142,7 @@ class PostgresStore:
 
     async def add_resource(self, resource: Resource, keys: tuple[StoredAccessKey, StoredAccessKey], now: int) -> None:
         """See `Store.add_resource`."""
-        resource_id = _blob(resource.id)
+        resource_id = rows.blob(resource.id)
 
         async def clean(connection: Connection) -> int:
             return _count(await connection.execute(sql.DELETE_IDENTITIES_OF_RESOURCE, resource_id, SWEEP_BATCH))
@@ -172,7 +166,7 @@ class PostgresStore:
 
     async def remove_resource(self, resource_id: str, now: int) -> bool:
         """See `Store.remove_resource`."""
-        row = _blob(resource_id)
+        row = rows.blob(resource_id)
 
         async def remove(connection: Connection) -> bool:
             if not await connection.fetch(sql.DELETE_RESOURCE, row):
@@ -185,24 +179,16 @@ class PostgresStore:
 
     async def resources(self) -> list[Resource]:
         """See `Store.resources`."""
-        hosts: dict[bytes, list[str]] = {}
-        for resource_id, host in await self._ask(sql.SELECT_HOSTS):
-            hosts.setdefault(resource_id, []).append(host)
-        return [
-            Resource(guid(resource_id), name, region, tuple(hosts.get(resource_id, ())))
-            for resource_id, name, region in await self._ask(sql.SELECT_RESOURCES)
-        ]
+        hosts = await self._ask(sql.SELECT_HOSTS)
+        return rows.resources(await self._ask(sql.SELECT_RESOURCES), hosts)
 
     async def access_keys(self) -> list[StoredAccessKey]:
         """See `Store.access_keys`."""
-        return [
-            StoredAccessKey(guid(resource_id), slot, generation, SealedSecret(*sealed))
-            for resource_id, slot, generation, *sealed in await self._ask(sql.SELECT_ACCESS_KEYS)
-        ]
+        return rows.access_keys(await self._ask(sql.SELECT_ACCESS_KEYS))
 
     async def replace_access_key(self, resource_id: str, slot: KeySlot, sealed: SealedSecret, now: int) -> int | None:
         """See `Store.replace_access_key`."""
-        row = (sealed.key_id, sealed.ciphertext, now, _blob(resource_id), slot)
+        row = (sealed.key_id, sealed.ciphertext, now, rows.blob(resource_id), slot)
 
         async def replace(connection: Connection) -> int | None:
             generation: int | None = await connection.fetchval(sql.REPLACE_ACCESS_KEY, *row)
@@ -212,8 +198,7 @@ class PostgresStore:
 
     async def add_signing_key(self, key: StoredSigningKey, after: str | None) -> bool:
         """See `Store.add_signing_key`."""
-        sealed = (key.sealed.key_id, key.sealed.ciphertext)
-        row = (key.kid, key.algorithm, key.public_jwk, key.created_at, key.signs_at, *sealed, after)
+        row = (*rows.signing_key_row(key), after)
 
         async def add(connection: Connection) -> bool:
             return bool(await connection.fetch(sql.INSERT_SIGNING_KEY, *row))
@@ -230,14 +215,11 @@ class PostgresStore:
 
     async def signing_keys(self) -> list[StoredSigningKey]:
         """See `Store.signing_keys`."""
-        return [
-            StoredSigningKey(kid, algorithm, public_jwk, created_at, signs_at, SealedSecret(*sealed))
-            for kid, algorithm, public_jwk, created_at, signs_at, *sealed in await self._ask(sql.SELECT_SIGNING_KEYS)
-        ]
+        return rows.signing_keys(await self._ask(sql.SELECT_SIGNING_KEYS))
 
     async def reseal_access_key(self, key: StoredAccessKey, sealed: SealedSecret) -> None:
         """See `Store.reseal_access_key`."""
-        row = (sealed.key_id, sealed.ciphertext, _blob(key.resource_id), key.slot, key.sealed.ciphertext)
+        row = (sealed.key_id, sealed.ciphertext, rows.blob(key.resource_id), key.slot, key.sealed.ciphertext)
         await self._change_directory(lambda connection: connection.execute(sql.RESEAL_ACCESS_KEY, *row))
 
     async def reseal_signing_key(self, key: StoredSigningKey, sealed: SealedSecret) -> None:
@@ -253,7 +235,7 @@ class PostgresStore:
         """See `Store.is_ready`."""
         try:
             if self._last_commit_failed:
-                await self._write(lambda connection: connection.execute(sql.PROBE))  # A write tells of writes.
+                await self._write(_probe)  # A write tells of writes.
                 self._last_commit_failed = False
             await self._ask(sql.SELECT_MIGRATIONS)
         except StoreUnavailable:
@@ -275,13 +257,13 @@ class PostgresStore:
 
     # Batches.
 
-    async def _create(self, link: Link, rows: Sequence[Sequence[Any]]) -> list[Any]:
-        columns = [list(column) for column in zip(*rows, strict=True)]
+    async def _create(self, link: Link, identities: Sequence[Sequence[Any]]) -> list[Any]:
+        columns = [list(column) for column in zip(*identities, strict=True)]
         await link.run(
             lambda connection: connection.execute(sql.INSERT_IDENTITIES, *columns),
             lambda connection: connection.execute(sql.INSERT_IDENTITIES_AGAIN, *columns),
         )
-        return [None] * len(rows)
+        return [None] * len(identities)
 
     async def _issue(self, link: Link, changes: Sequence[_Change]) -> list[Any]:
         return _by_key(changes, await _changed(link, sql.ISSUE, changes))
@@ -297,17 +279,15 @@ class PostgresStore:
     async def _look_up(self, link: Link, keys: Sequence[_Key]) -> list[Any]:
         wanted = sorted(set(keys))
         columns = ([key[0] for key in wanted], [key[1] for key in wanted])
-
-        def read(connection: Connection) -> Awaitable[Any]:
-            answer: Awaitable[Any] = connection.fetch(sql.SELECT_IDENTITIES, *columns)
-            return answer
-
+        read = _fetching(sql.SELECT_IDENTITIES, *columns)
         found = {(row[0], row[1]): row for row in await link.run(read, read)}
         return [found.get(key) for key in keys]
 
-    def _batcher(self, commit: Callable[[Link, Sequence[Any]], Awaitable[list[Any]]]) -> Batcher[Any]:
+    def _batcher(
+        self, commit: Callable[[Link, Sequence[Any]], Awaitable[list[Any]]], *, is_write: bool = True
+    ) -> Batcher[Any]:
         """Batches over a connection of their own. Where one operation is refused, each is tried by itself."""
-        link, is_write = self._link(), commit != self._look_up
+        link = self._link()
 
         async def run(operations: Sequence[Any]) -> list[Any]:
             started = perf_counter()
@@ -334,11 +314,7 @@ class PostgresStore:
 
     async def _ask(self, query: str, *row: Any) -> list[Any]:
         self._refuse_if_closed()
-
-        def read(connection: Connection) -> Awaitable[list[Any]]:
-            rows: Awaitable[list[Any]] = connection.fetch(query, *row)
-            return rows
-
+        read = _fetching(query, *row)
         return await _to_the_end(self._others.run(read, read))
 
     async def _ask_one(self, query: str) -> Any:
@@ -353,7 +329,14 @@ class PostgresStore:
             async with connection.transaction():
                 return await work(connection)
 
-        return await _to_the_end(self._others.run(write))
+        return await self._written(self._others.run(write))
+
+    async def _written(self, work: Awaitable[Answer]) -> Answer:
+        try:
+            return await _to_the_end(work)
+        except StoreUnavailable:
+            self._last_commit_failed = True
+            raise
 
     async def _change_directory(self, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
         """The same, one after the other over all nodes; the others hear of it by the number."""
@@ -407,6 +390,11 @@ async def _revision_as_primary(connection: Connection) -> int:
     return revision
 
 
+async def _probe(connection: Connection) -> None:
+    await connection.execute(sql.INSERT_PROBES)
+    await connection.execute(sql.DELETE_PROBES)
+
+
 async def _to_the_end(work: Awaitable[Answer]) -> Answer:
     """Whoever gives up waiting for it: a statement that is cancelled would end a commit's wait for its standby."""
     future = asyncio.ensure_future(work)
@@ -424,16 +412,16 @@ async def _changed(link: Link, query: str, changes: Sequence[_Change], *, counte
     if counted:
         times = Counter(change.key for change in changes)
         columns.append([times[key] for key in latest])
-
-    def write(connection: Connection) -> Awaitable[list[Any]]:
-        rows: Awaitable[list[Any]] = connection.fetch(query, *columns)
-        return rows
-
+    write = _fetching(query, *columns)
     return await link.run(write, write)
 
 
-def _by_key(changes: Sequence[_Change], rows: Sequence[Any]) -> list[Any]:
-    found = {(row[0], row[1]): row for row in rows}
+def _fetching(query: str, *row: Any) -> Callable[[Connection], Awaitable[list[Any]]]:
+    return lambda connection: connection.fetch(query, *row)
+
+
+def _by_key(changes: Sequence[_Change], answered: Sequence[Any]) -> list[Any]:
+    found = {(row[0], row[1]): row for row in answered}
     return [found.get(change.key) for change in changes]
 
 
@@ -445,15 +433,8 @@ async def _attempt(commit: Callable[[Link, Sequence[Any]], Awaitable[list[Any]]]
 
 
 def _row(identity: Identity) -> tuple[Any, ...]:
-    custom_id = identity.custom_id
-    return (
-        _blob(identity.resource_id),
-        identity.suffix,
-        identity.created_at,
-        identity.last_issued_at,
-        identity.generation,
-        None if custom_id is None else to_text(custom_id),
-    )
+    *known, custom_id = rows.identity_row(identity)
+    return (*known, None if custom_id is None else to_text(custom_id))
 
 
 def _identity(resource_id: str, row: Sequence[Any]) -> Identity:
@@ -461,10 +442,6 @@ def _identity(resource_id: str, row: Sequence[Any]) -> Identity:
     suffix, created_at, last_issued_at, generation, custom_id, *deleted_at = row
     name = None if custom_id is None else from_text(custom_id)
     return Identity(resource_id, suffix, created_at, last_issued_at, generation, name, *deleted_at)
-
-
-def _blob(resource_id: str) -> bytes:
-    return bytes.fromhex(resource_id.replace("-", ""))
 
 
 def _count(status: str) -> int:

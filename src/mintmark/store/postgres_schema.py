@@ -1,13 +1,12 @@
 """The tables on PostgreSQL: the migrations of `schema` in PostgreSQL's words, and the runner that applies them."""
 
-import hashlib
 import re
 from typing import Any
 
 from asyncpg import exceptions
 
 from mintmark.errors import StartRefused, StoreUnavailable
-from mintmark.store.schema import MIGRATIONS, check_epoch
+from mintmark.store.schema import check_epoch, pending
 
 # Advisory locks: whoever migrates holds the one; every server shares the other, which a move holds alone.
 _LOCK, SERVERS = 0x6D696E746D61726B, 0x6D696E746D61726C
@@ -104,22 +103,10 @@ async def _check_server(connection: Any) -> None:
 
 async def _apply(connection: Any, now: int) -> None:
     applied = dict(await connection.fetch("select number, checksum from migration"))
-    if len(applied) > len(MIGRATIONS) + 1:
-        raise StartRefused(
-            f"A newer release wrote the data: its schema is {len(applied)}, this release knows {len(MIGRATIONS)}.",
-            "Start the newer release, or choose another database.",
+    for number, text, checksum in pending(applied, "database", ahead=1):
+        await connection.execute(in_postgres(text))
+        if number in _ADDED:
+            await connection.execute(_ADDED[number])
+        await connection.execute(
+            "insert into migration (number, checksum, applied_at) values ($1, $2, $3)", number, checksum, now
         )
-    for number, text in enumerate(MIGRATIONS, start=1):
-        checksum = hashlib.sha256(text.encode()).hexdigest()
-        if number not in applied:
-            await connection.execute(in_postgres(text))
-            if number in _ADDED:
-                await connection.execute(_ADDED[number])
-            await connection.execute(
-                "insert into migration (number, checksum, applied_at) values ($1, $2, $3)", number, checksum, now
-            )
-        elif applied[number] != checksum:
-            raise StartRefused(
-                f"Migration {number} of the data is not the one of this release.",
-                "Start the release that made the data, or choose another database.",
-            )

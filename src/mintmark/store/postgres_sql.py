@@ -171,10 +171,7 @@ DELETE_SIGNING_KEY = """
     delete from signing_key where kid = $1 returning kid
 """
 
-SELECT_SIGNING_KEYS = """
-    select kid, algorithm, public_jwk, created_at, signs_at, sealed_by, sealed from signing_key
-    order by signs_at, created_at, kid collate "C"
-"""
+SELECT_SIGNING_KEYS = sql.SELECT_SIGNING_KEYS
 
 RESEAL_ACCESS_KEY = """
     update access_key set sealed_by = $1, sealed = $2 where resource_id = $3 and slot = $4 and sealed = $5
@@ -186,21 +183,15 @@ RESEAL_SIGNING_KEY = """
 
 SELECT_MIGRATIONS = sql.SELECT_MIGRATIONS
 
-NEWEST_RECORD_AT = """
-    select max(at) from (
-        select max(created_at) as at from resource
-        union all select max(created_at) from signing_key
-        union all select max(changed_at) from access_key
-        union all select max(applied_at) from migration
-        union all select (
-            select created_at from identity where identity.resource_id = resource.resource_id
-            order by suffix desc limit 1
-        ) from resource
-    ) as newest
+NEWEST_RECORD_AT = sql.NEWEST_RECORD_AT
+
+# A large batch of identities that are gone with the same transaction: whether those find room is what a probe wants to
+# know. Other rows would tell of room in other tables.
+INSERT_PROBES = """
+    insert into identity (resource_id, suffix, created_at, generation)
+    select ''::bytea, uuid_send(gen_random_uuid()), 0, 0 from generate_series(1, 256)
 """
 
-# Writes as much as a large batch of identities does: whether that succeeds is what a probe wants to know.
-PROBE = """
-    insert into probe (number, filler) values (1, convert_to(repeat('0', 65536), 'UTF8'))
-    on conflict (number) do update set filler = excluded.filler
+DELETE_PROBES = """
+    delete from identity where resource_id = ''::bytea
 """

@@ -1,6 +1,7 @@
 """The tables, as numbered migrations that are never changed once released; and the runner that applies them."""
 
 import hashlib
+from collections.abc import Mapping
 
 import apsw
 
@@ -108,25 +109,42 @@ def migrate(connection: apsw.Connection, now: int) -> None:
     connection.execute(_BOOKKEEPING)
     rows = connection.execute("select number, checksum from migration").fetchall()
     applied = {int(str(number)): str(checksum) for number, checksum in rows}
-    if len(applied) > len(MIGRATIONS):
-        raise StartRefused(
-            f"A newer release wrote the data: its schema is {len(applied)}, this release knows {len(MIGRATIONS)}.",
-            "Start the newer release, or choose another data folder.",
+    for number, text, checksum in pending(applied, "data folder"):
+        connection.execute(text)
+        connection.execute(
+            "insert into migration (number, checksum, applied_at) values (?, ?, ?)", (number, checksum, now)
         )
-    for number, text in enumerate(MIGRATIONS, start=1):
-        checksum = hashlib.sha256(text.encode()).hexdigest()
-        if number not in applied:
-            connection.execute(text)
-            connection.execute(
-                "insert into migration (number, checksum, applied_at) values (?, ?, ?)", (number, checksum, now)
-            )
-        elif applied[number] != checksum:
-            raise StartRefused(
-                f"Migration {number} of the data is not the one of this release.",
-                "Start the release that made the data, or choose another data folder.",
-            )
     ((epoch,),) = connection.execute("select epoch from revision").fetchall()
     check_epoch(str(epoch))
+
+
+def pending(applied: Mapping[int, str], place: str, *, ahead: int = 0) -> list[tuple[int, str, str]]:
+    """The migrations that are still to be applied: of each its number, text and checksum.
+
+    Args:
+        applied: the checksums of those that were, by number.
+        place: what holds the data, for the advice.
+        ahead: how many more than this release knows may have been applied.
+
+    Raises:
+        StartRefused: more than that were, or one that is not this release's.
+    """
+    if len(applied) > len(MIGRATIONS) + ahead:
+        raise StartRefused(
+            f"A newer release wrote the data: its schema is {len(applied)}, this release knows {len(MIGRATIONS)}.",
+            f"Start the newer release, or choose another {place}.",
+        )
+    found = []
+    for number, text in enumerate(MIGRATIONS, start=1):
+        checksum = hashlib.sha256(text.encode()).hexdigest()
+        if applied.get(number, checksum) != checksum:
+            raise StartRefused(
+                f"Migration {number} of the data is not the one of this release.",
+                f"Start the release that made the data, or choose another {place}.",
+            )
+        if number not in applied:
+            found.append((number, text, checksum))
+    return found
 
 
 def check_epoch(epoch: str) -> None:

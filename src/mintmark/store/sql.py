@@ -175,7 +175,7 @@ NEWEST_RECORD_AT = """
             select created_at from identity where identity.resource_id = resource.resource_id
             order by suffix desc limit 1
         ) from resource
-    )
+    ) as newest
 """
 
 SELECT_MIGRATIONS = """

@@ -8,7 +8,6 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -18,8 +17,8 @@ import msgspec
 from msgspec import Struct
 
 from mintmark.errors import ResourceExists, StartRefused, StoreUnavailable
-from mintmark.model import Identity, KeySlot, Resource, SealedSecret, StoredAccessKey, StoredSigningKey, guid
-from mintmark.store import sql
+from mintmark.model import Identity, KeySlot, Resource, SealedSecret, StoredAccessKey, StoredSigningKey
+from mintmark.store import rows, sql
 from mintmark.store.batch import ThreadBatcher
 from mintmark.store.schema import migrate
 
@@ -79,7 +78,7 @@ class SqliteStore:
             self._turn = os.open(path.with_name(path.name + ".turn"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             # Two that make one new file WAL refuse each other at once: SQLite does not wait there.
             with self._own_turn():
-                self._db, self._reader = _connect(path, vfs), _connect(path, vfs)
+                self._db, self._reader = connect(path, vfs), connect(path, vfs)
         except (apsw.Error, OSError) as error:
             raise StartRefused(
                 f"The database {path} cannot be opened: {error}.", "Check the file and its rights."
@@ -106,13 +105,16 @@ class SqliteStore:
         """
         await self._batcher.run(lambda: self._migrate(now))
 
+    async def check_durability(self) -> None:
+        """See `Store.check_durability`; each connection sets its own when it is opened."""
+
     async def create_identity(self, identity: Identity) -> None:
         """See `Store.create_identity`."""
-        await self._batcher.submit(_Insert(_row(identity)))
+        await self._batcher.submit(_Insert(rows.identity_row(identity)))
 
     async def create_or_get_identity(self, identity: Identity) -> tuple[Identity, bool]:
         """See `Store.create_or_get_identity`."""
-        row = _row(identity)
+        row = rows.identity_row(identity)
 
         def write(db: apsw.Connection) -> tuple[Identity, bool]:
             if db.execute(sql.INSERT_IDENTITY_UNLESS_KNOWN, row).fetchall():
@@ -128,18 +130,18 @@ class SqliteStore:
         """See `Store.identity`."""
         # In the event loop: a look-up takes some ten microseconds, less than a thread's turn.
         with _failing_plainly():
-            rows = self._reader.execute(sql.SELECT_IDENTITY, (_blob(resource_id), suffix)).fetchall()
-        return _identity(resource_id, rows[0]) if rows else None
+            found = self._reader.execute(sql.SELECT_IDENTITY, (rows.blob(resource_id), suffix)).fetchall()
+        return _identity(resource_id, found[0]) if found else None
 
     async def identities(
         self, resource_id: str, after: bytes, before: bytes, limit: int, custom_id: str | None = None
     ) -> list[Identity]:
         """See `Store.identities`."""
         if custom_id is None:
-            rows = await self._read(sql.LIST_IDENTITIES, (_blob(resource_id), after, before, limit))
+            found = await self._read(sql.LIST_IDENTITIES, (rows.blob(resource_id), after, before, limit))
         else:
-            rows = await self._read(sql.FIND_IDENTITY_BY_CUSTOM_ID, (_blob(resource_id), custom_id))
-        return [_identity(resource_id, row) for row in rows if after < row[0] < before]
+            found = await self._read(sql.FIND_IDENTITY_BY_CUSTOM_ID, (rows.blob(resource_id), custom_id))
+        return [_identity(resource_id, row) for row in found if after < row[0] < before]
 
     async def issue(self, resource_id: str, suffix: bytes, now: int) -> Identity | None:
         """See `Store.issue`."""
@@ -150,7 +152,7 @@ class SqliteStore:
         """See `Store.revoke_tokens`."""
 
         def write(db: apsw.Connection) -> bool:
-            row = (now, _next_revision(db), _blob(resource_id), suffix)
+            row = (now, _next_revision(db), rows.blob(resource_id), suffix)
             return bool(db.execute(sql.REVOKE_TOKENS, row).fetchall())
 
         found: bool = await self._batcher.submit(write)
@@ -160,7 +162,7 @@ class SqliteStore:
         """See `Store.delete_identity`."""
 
         def write(db: apsw.Connection) -> None:
-            db.execute(sql.DELETE_IDENTITY, (now, _next_revision(db), _blob(resource_id), suffix))
+            db.execute(sql.DELETE_IDENTITY, (now, _next_revision(db), rows.blob(resource_id), suffix))
 
         await self._batcher.submit(write)
 
@@ -184,7 +186,7 @@ class SqliteStore:
 
     async def add_resource(self, resource: Resource, keys: tuple[StoredAccessKey, StoredAccessKey], now: int) -> None:
         """See `Store.add_resource`."""
-        resource_id = _blob(resource.id)
+        resource_id = rows.blob(resource.id)
 
         def write(db: apsw.Connection) -> None:
             with db:  # A savepoint: all of its rows or none.
@@ -205,7 +207,7 @@ class SqliteStore:
 
     async def remove_resource(self, resource_id: str, now: int) -> bool:
         """See `Store.remove_resource`."""
-        row = _blob(resource_id)
+        row = rows.blob(resource_id)
 
         def write(db: apsw.Connection) -> bool:
             if not db.execute(sql.DELETE_RESOURCE, (row,)).fetchall():
@@ -219,26 +221,18 @@ class SqliteStore:
 
     async def resources(self) -> list[Resource]:
         """See `Store.resources`."""
-        hosts: dict[bytes, list[str]] = {}
-        for resource_id, host in await self._read(sql.SELECT_HOSTS):
-            hosts.setdefault(resource_id, []).append(host)
-        return [
-            Resource(guid(resource_id), name, region, tuple(hosts.get(resource_id, ())))
-            for resource_id, name, region in await self._read(sql.SELECT_RESOURCES)
-        ]
+        hosts = await self._read(sql.SELECT_HOSTS)
+        return rows.resources(await self._read(sql.SELECT_RESOURCES), hosts)
 
     async def access_keys(self) -> list[StoredAccessKey]:
         """See `Store.access_keys`."""
-        return [
-            StoredAccessKey(guid(resource_id), slot, generation, SealedSecret(*sealed))
-            for resource_id, slot, generation, *sealed in await self._read(sql.SELECT_ACCESS_KEYS)
-        ]
+        return rows.access_keys(await self._read(sql.SELECT_ACCESS_KEYS))
 
     async def replace_access_key(self, resource_id: str, slot: KeySlot, sealed: SealedSecret, now: int) -> int | None:
         """See `Store.replace_access_key`."""
 
         def write(db: apsw.Connection) -> int | None:
-            row = (sealed.key_id, sealed.ciphertext, now, _next_revision(db), _blob(resource_id), slot)
+            row = (sealed.key_id, sealed.ciphertext, now, _next_revision(db), rows.blob(resource_id), slot)
             found = db.execute(sql.REPLACE_ACCESS_KEY, row).fetchall()
             return int(str(found[0][0])) if found else None
 
@@ -247,8 +241,7 @@ class SqliteStore:
 
     async def add_signing_key(self, key: StoredSigningKey, after: str | None) -> bool:
         """See `Store.add_signing_key`."""
-        sealed = (key.sealed.key_id, key.sealed.ciphertext)
-        row = (key.kid, key.algorithm, key.public_jwk, key.created_at, key.signs_at, *sealed, after)
+        row = (*rows.signing_key_row(key), after)
         added: bool = await self._batcher.submit(lambda db: bool(db.execute(sql.INSERT_SIGNING_KEY, row).fetchall()))
         return added
 
@@ -260,14 +253,11 @@ class SqliteStore:
 
     async def signing_keys(self) -> list[StoredSigningKey]:
         """See `Store.signing_keys`."""
-        return [
-            StoredSigningKey(kid, algorithm, public_jwk, created_at, signs_at, SealedSecret(*sealed))
-            for kid, algorithm, public_jwk, created_at, signs_at, *sealed in await self._read(sql.SELECT_SIGNING_KEYS)
-        ]
+        return rows.signing_keys(await self._read(sql.SELECT_SIGNING_KEYS))
 
     async def reseal_access_key(self, key: StoredAccessKey, sealed: SealedSecret) -> None:
         """See `Store.reseal_access_key`."""
-        row = (sealed.key_id, sealed.ciphertext, _blob(key.resource_id), key.slot, key.sealed.ciphertext)
+        row = (sealed.key_id, sealed.ciphertext, rows.blob(key.resource_id), key.slot, key.sealed.ciphertext)
         await self._batcher.submit(_Statement(sql.RESEAL_ACCESS_KEY, row))
 
     async def reseal_signing_key(self, key: StoredSigningKey, sealed: SealedSecret) -> None:
@@ -306,8 +296,8 @@ class SqliteStore:
             with _failing_plainly():
                 return self._db.execute(query, row).fetchall()
 
-        rows: list[Any] = await self._batcher.run(read)
-        return rows
+        found: list[Any] = await self._batcher.run(read)
+        return found
 
     def _migrate(self, now: int) -> None:
         with _failing_plainly(), self._transaction():
@@ -414,23 +404,13 @@ def _failing_plainly() -> Iterator[None]:
         raise StoreUnavailable(str(error)) from error
 
 
-def _connect(path: Path, vfs: str | None) -> apsw.Connection:
+def connect(path: Path, vfs: str | None = None) -> apsw.Connection:
+    """A connection that keeps what it acknowledges."""
     connection = apsw.Connection(os.fspath(path), vfs=vfs)
     connection.set_busy_timeout(BUSY_TIMEOUT)
     for pragma in PRAGMAS:
         connection.execute(pragma).fetchall()
     return connection
-
-
-def _row(identity: Identity) -> tuple[Any, ...]:
-    return (
-        _blob(identity.resource_id),
-        identity.suffix,
-        identity.created_at,
-        identity.last_issued_at,
-        identity.generation,
-        identity.custom_id,
-    )
 
 
 def _identity(resource_id: str, row: Sequence[Any]) -> Identity:
@@ -474,7 +454,7 @@ class _Issue(Struct, frozen=True):
     @property
     def row(self) -> tuple[int, bytes, bytes]:
         """As `sql.ISSUE` takes it."""
-        return self.now, _blob(self.resource_id), self.suffix
+        return self.now, rows.blob(self.resource_id), self.suffix
 
     def __call__(self, db: apsw.Connection) -> Identity | None:
         """Notes it."""
@@ -490,8 +470,3 @@ def _in_powers_of_two(writes: Sequence[_Kind]) -> Iterator[Sequence[_Kind]]:
             size //= 2
         yield writes[begin : begin + size]
         begin += size
-
-
-@lru_cache(maxsize=1024)  # The same few resources again and again.
-def _blob(resource_id: str) -> bytes:
-    return bytes.fromhex(resource_id.replace("-", ""))
