@@ -153,7 +153,9 @@ def _samples(plan: Plan, servers: Sequence[tuple[Store, Server]], number: int) -
         warm_up(MINTMARK, server, plan.connections)
     for operation in growth_load.OPERATIONS:
         for store, server in servers:
-            sample = growth_load.measure(operation, server, store, plan.connections, plan.seconds, number)
+            requests = growth_load.requests_for(operation, server, store, plan.seconds, number)
+            growth_store.read_once(KINDS[plan.engine].engine, store)
+            sample = growth_load.measure(operation, server, store, requests, plan.connections, plan.seconds, number)
             said = sample.fault or (f"{sample.load.rate:,.0f} a second" if sample.load else "")
             print(f"round {number} of {plan.rounds}: {operation}, {store.size:,}: {said}", file=sys.stderr)
             yield sample

@@ -24,8 +24,9 @@ PAGE = 100  # identities in a list
 VERSION, GET_VERSION = "api-version=2023-10-01", "api-version=2025-03-02-preview"
 
 
-def requests_for(operation: str, server: Server, store: Store, count: int, seed: int) -> list[Request]:
-    """So many requests, each for another identity, picked by chance over the whole store; Create is always the same."""
+def requests_for(operation: str, server: Server, store: Store, seconds: int, seed: int) -> list[Request]:
+    """For a load of whole `seconds`, each for another identity, picked by chance; Create is always the same."""
+    count = PER_SECOND * seconds
     resource, port = served.resource(server), server.place.port
     picked = random.Random(f"{operation} {seed}").sample(range(store.size - PAGE), count)
 
@@ -54,13 +55,14 @@ def requests_for(operation: str, server: Server, store: Store, count: int, seed:
     raise ValueError(operation)
 
 
-def measure(operation: str, server: Server, store: Store, connections: int, seconds: int, number: int) -> Sample:
-    """One load, in the round of that number, with one answer checked before it."""
+def measure(
+    operation: str, server: Server, store: Store, requests: list[Request], connections: int, seconds: int, number: int
+) -> Sample:
+    """One load of those requests, in the round of that number, with one answer checked before it."""
 
     def sample(load: Load | None, fault: str) -> Sample:
         return Sample(operation, store.size, number, load, server.usage().resident, fault)
 
-    requests = requests_for(operation, server, store, PER_SECOND * seconds, number)
     try:
         checked = exchange(requests.pop())
     except (OSError, HTTPException) as error:

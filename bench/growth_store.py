@@ -110,7 +110,6 @@ def open_or_fill(engine: Engine, folder: Path, size: int) -> Store:
         done.write_text(str(engine.fill(Store(folder, size))))
     store = Store(folder, size, int(done.read_text()))
     engine.mend(store)
-    read_once(engine, store)
     return store
 
 
@@ -120,7 +119,7 @@ def tell(store: Store, number: int, filled: int) -> None:
 
 
 def read_once(engine: Engine, store: Store) -> None:
-    """The operating system keeps the files in memory then: a used store would be there too."""
+    """The operating system has the files in memory then, as those of a used store; a virtual machine can lose them."""
     for path in engine.files(store):
         with path.open("rb") as file:
             while file.read(CHUNK):
