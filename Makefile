@@ -50,7 +50,7 @@ test-all: check test  ## check, test, the long races, a real browser, a full dis
 
 soak: dev-env  ## kill, freeze and replace servers and databases for a long time; prints rounds, acknowledged, lost
 	MINTMARK_FAILOVER_ROUNDS=$${MINTMARK_FAILOVER_ROUNDS:-20} MINTMARK_FAULT_ROUNDS=$${MINTMARK_FAULT_ROUNDS:-200} \
-		$(pytest) -s -m "long or not long" tests/soak
+		$(pytest) -s -m "root or not root" tests/soak
 	MINTMARK_KILL_ROUNDS=$${MINTMARK_KILL_ROUNDS:-300} $(pytest) -s -m "long or not long" tests/store/test_kill.py
 
 lock: run-env  ## pin the dependencies of pyproject.toml in requirements/; ARGS=--upgrade for the newest

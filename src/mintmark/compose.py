@@ -39,7 +39,7 @@ from mintmark.snapshots import Snapshots
 from mintmark.sources import Sources, system
 from mintmark.store import Store, postgres_address
 from mintmark.store.postgres_address import driver_missing, parse_address
-from mintmark.store.sqlite import SqliteStore
+from mintmark.store.sqlite import SqliteStore, damaged
 from mintmark.supervisor import Supervisor
 from mintmark.teams import TeamsIssuer
 from mintmark.web import AdminPages, build_admin_app, build_public_app
@@ -310,6 +310,8 @@ def unusable(settings: Settings, folder: DataFolder, error: StoreUnavailable) ->
     """The refusal of a store that these settings ask for."""
     if settings.database:
         return postgres_address.unusable(parse_address(settings.database), error.reason)
+    if error.is_damaged:
+        return damaged(folder.database, error.reason)
     return StartRefused(
         f"The data in {folder.path} cannot be read or written: {error.reason}.", "Make room, or check its rights."
     )

@@ -190,9 +190,10 @@ class Overloaded(RequestRefused):
 class StoreUnavailable(RequestRefused):
     """The store cannot be reached or written to just now; it is not known whether the change was kept. Try again.
 
-    `reason` is the engine's own word, for the log.
+    `reason` is the engine's own word, for the log; `is_damaged` tells that what is stored does not hold together.
     """
 
-    def __init__(self, reason: str = "") -> None:
+    def __init__(self, reason: str = "", *, is_damaged: bool = False) -> None:
         super().__init__()
         self.reason = reason
+        self.is_damaged = is_damaged

@@ -17,6 +17,7 @@ import pytest
 
 from calls import create, holds
 from cli.conftest import Mintmark
+from disks import small_disk
 from mintmark.cli.backup import _size
 from process.calling import signed
 from process.watching import eventually, on_terminal
@@ -263,10 +264,8 @@ def test_a_signal_ends_it_and_leaves_nothing_behind(tmp_path: Path, number: sign
 
 @pytest.mark.root
 def test_a_full_disk_is_said_and_nothing_stays_on_it(taken: Taken, mintmark: Mintmark, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(disk)], check=True)
-    try:
+    with small_disk(tmp_path / "disk", "32k") as mounted:
+        disk = mounted.folder
         for command in (
             ["backup", f"{disk}/file", "--data", str(taken.data)],
             ["restore", str(taken.file), "--data", f"{disk}/data"],
@@ -278,5 +277,3 @@ def test_a_full_disk_is_said_and_nothing_stays_on_it(taken: Taken, mintmark: Min
             assert "room" in done.err
         assert {"data"} == made(disk)
         assert {"lock", ".gitignore"} == made(disk / "data")
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)

@@ -1,7 +1,5 @@
 """The disk of PostgreSQL fills: writes are refused, reads and the key set go on, and with room all is well again."""
 
-import contextlib
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ import pytest
 
 from builders import signed_headers
 from calls import Answer, ask
+from disks import SmallDisk, small_disk
 from mintmark.sources import system
 from nodes.several import node
 from postgres import Cluster, folder
@@ -24,22 +23,21 @@ pytestmark = pytest.mark.root
 
 
 @pytest.fixture
-def small() -> Iterator[Cluster]:
-    """A cluster whose data are on a small disk, and whose log is not: without room for that PostgreSQL itself ends."""
-    with folder() as parent:
-        disk = parent / "disk"
-        disk.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m,mode=0711", "tmpfs", str(disk)], check=True)
-        try:
-            cluster = Cluster(disk / "primary")
-            cluster.initialise(parent / "wal")
-            cluster.start()
-            try:
-                yield cluster
-            finally:
-                cluster.stop()
-        finally:
-            subprocess.run(["umount", str(disk)], check=True)
+def disk() -> Iterator[SmallDisk]:
+    with folder() as parent, small_disk(parent / "disk", "80m") as mounted:
+        yield mounted
+
+
+@pytest.fixture
+def small(disk: SmallDisk) -> Iterator[Cluster]:
+    """A cluster with its data on the disk, and its log elsewhere: without room for that PostgreSQL itself ends."""
+    cluster = Cluster(disk.folder / "primary")
+    cluster.initialise(disk.folder.parent / "wal")
+    cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 def signed(at: Serving, resource: OwnedResource, method: str, target: str) -> Answer:
@@ -50,14 +48,13 @@ def signed(at: Serving, resource: OwnedResource, method: str, target: str) -> An
     return ask(at.endpoint, target, method=method, headers=texts, body=body or None)
 
 
-def test_a_full_disk_of_the_database_is_said_and_recovered_from(small: Cluster, tmp_path: Path) -> None:
-    filler = small.folder.parent / "filler"
+def test_a_full_disk_of_the_database_is_said_and_recovered_from(
+    disk: SmallDisk, small: Cluster, tmp_path: Path
+) -> None:
     with node(tmp_path, small.address(), 0) as at:
         resource = at.add_resource("shop")
         kept = signed(at, resource, "POST", CREATE).json["identity"]["id"]
-        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(4096))
+        disk.fill()
 
         acknowledged = []
         while (answer := signed(at, resource, "POST", CREATE)).status == 201:  # Until the last page is full.
@@ -67,7 +64,7 @@ def test_a_full_disk_of_the_database_is_said_and_recovered_from(small: Cluster, 
         assert ask(at.endpoint, "/.well-known/jwks.json").json["keys"]
         assert {503} == {ask(at.admin_endpoint, "/_mintmark/ready").status for _ in range(5)}
 
-        filler.unlink()
+        disk.free()
         began = time.monotonic()
         eventually("writes succeed", lambda: 201 == signed(at, resource, "POST", CREATE).status)
         eventually("the node is ready", lambda: 200 == ask(at.admin_endpoint, "/_mintmark/ready").status)

@@ -1,32 +1,28 @@
 """What the world does to a server: its output is not read, its files vanish, its disk fills, clients hang up."""
 
-import contextlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+import apsw
 import pytest
 
 from builders import signed_headers
 from calls import ask, create
+from disks import small_disk
 from mintmark.sources import system
+from process.calling import signed
 from process.watching import children, eventually
 from running import FREE_PORTS, MINTMARK, RunningServer, _read_variables, running_server
 
 TARGET = "/identities?api-version=2023-10-01"
-
-
-def fill(file: Path) -> None:
-    """Takes all the room that is left."""
-    with file.open("wb", buffering=0) as filler, contextlib.suppress(OSError):
-        while True:
-            filler.write(bytes(4096))
 
 
 def ready(server: RunningServer) -> int:
@@ -85,6 +81,25 @@ def test_data_removed_under_a_running_server_is_not_acknowledged_into(tmp_path: 
         eventually("it is logged", lambda: "was removed or replaced" in log.read_text())
 
 
+def test_what_is_damaged_is_refused_and_the_rest_goes_on(tmp_path: Path) -> None:
+    database, log = tmp_path / "data" / "mintmark.db", tmp_path / "log"
+    with running_server("--data", str(tmp_path / "data")) as started:
+        path = f"/identities/{quote(create(started).json['identity']['id'], safe='')}"
+    with closing(apsw.Connection(os.fspath(database))) as opened:
+        root, size = opened.execute(
+            "select rootpage, page_size from sqlite_schema, pragma_page_size where name = 'identity_changed'"
+        ).get
+    with database.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * size)
+
+    with running_server("--data", str(tmp_path / "data"), stderr=log) as started:
+        assert 503 == signed(started, "DELETE", path).status
+        assert 201 == create(started).status
+        eventually("it is logged", lambda: "malformed" in log.read_text())
+        assert "Traceback" not in log.read_text()
+
+
 @pytest.mark.long
 def test_a_worker_that_cannot_start_does_not_stop_the_others_and_is_tried_again(tmp_path: Path) -> None:
     log, tls = tmp_path / "log", tmp_path / "data" / "tls"
@@ -116,20 +131,18 @@ def test_a_worker_that_cannot_serve_says_why_and_does_not_linger(tmp_path: Path)
 
 @pytest.mark.root
 def test_a_full_disk_is_said_and_recovered_from(tmp_path: Path) -> None:
-    disk, log = tmp_path / "disk", tmp_path / "log"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=True)
-    try:
-        with running_server("--data", str(disk / "data"), stderr=log) as started:
-            eventually("ready", lambda: ready(started) == 200)
-            fill(disk / "filler")
-            statuses = [create(started).status for _ in range(400)]
-            assert 503 == statuses[-1]
-            eventually("it is logged", lambda: "full" in log.read_text())
-            assert 503 == ready(started)
-            subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
-            eventually("ready", lambda: ready(started) == 200)
+    log = tmp_path / "log"
+    with (
+        small_disk(tmp_path / "disk", "2m") as disk,
+        running_server("--data", str(disk.folder / "data"), stderr=log) as started,
+    ):
+        eventually("ready", lambda: ready(started) == 200)
+        disk.fill()
+        statuses = [create(started).status for _ in range(400)]
+        assert 503 == statuses[-1]
+        eventually("it is logged", lambda: "full" in log.read_text())
+        assert 503 == ready(started)
+        disk.free()
+        eventually("ready", lambda: ready(started) == 200)
 
-            assert 201 == create(started).status
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        assert 201 == create(started).status

@@ -74,6 +74,7 @@ class Load:
         self.subjects: list[Subject] = []
         self.acknowledged: list[Write] = []
         self.unanswered_creates = 0
+        self.refusals: list[tuple[Kind, float]] = []  # with 503: what was asked, and when it was answered
         self.surprises: list[str] = []  # answers that nobody may get
         self._nodes, self._resource, self._name = nodes, resource, name
         self._window: list[Subject] = []
@@ -98,6 +99,16 @@ class Load:
         """When a write was acknowledged that was asked of a node after that moment; None if none was yet."""
         ended = (write.ended for write in list(self.acknowledged) if write.node == node and write.began >= moment)
         return next(ended, None)
+
+    def await_refusal(self) -> float:
+        """Returns when a write was refused after now."""
+        now = monotonic()
+        while True:
+            for kind, moment in list(self.refusals):
+                if kind in WRITES and moment > now:
+                    return moment
+            assert monotonic() < now + RECOVERY, f"no write was refused within {RECOVERY} s"
+            sleep(0.01)
 
     def await_writes(self, since: float) -> None:
         """Returns when each node has acknowledged a write that was asked of it after that moment."""
@@ -265,7 +276,9 @@ class _Client:
         return found
 
     def _note(self, kind: Kind, answer: tuple[int, bytes] | None) -> None:
-        if answer is not None and answer[0] != 503:
+        if answer is not None and answer[0] == 503:
+            self._load.refusals.append((kind, monotonic()))
+        elif answer is not None:
             self._load.surprises.append(f"{kind.name}: {answer[0]} {answer[1][:300]!r}")
 
     def _signed(self, method: str, path: str, body: object = None) -> tuple[int, bytes] | None:

@@ -1,21 +1,26 @@
-"""Processes are killed under load, on both engines; the clock is stepped; and a database is spoilt.
+"""Processes are killed under load and disks fill, on both engines; the clock is stepped; and a database is spoilt.
 
-MINTMARK_FAULT_ROUNDS sets how many rounds of kills.
+MINTMARK_FAULT_ROUNDS sets how many rounds of each.
 """
 
 import asyncio
 import os
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from time import monotonic, sleep
+from typing import BinaryIO
 
 import pytest
 
 from builders import ISSUER, NOON, SEALER, FakeClock, counted_sources
+from calls import ask
+from disks import SmallDisk, small_disk
 from mintmark.compose import open_service
 from mintmark.development import DEVELOPMENT_RESOURCE
 from mintmark.doors.dev import fill_store
@@ -29,40 +34,44 @@ from mintmark.store.postgres import PostgresStore
 from mintmark.store.postgres_address import parse_address
 from mintmark.store.sqlite import SqliteStore
 from nodes.several import node
-from postgres import Cluster, running_cluster
+from postgres import Cluster, folder
 from process.watching import await_end, children, free_port
 from running import MINTMARK, STOP_SECONDS
 from serving import Files, Serving, serving
-from soak.history import UNKNOWN, Kind, Operation, is_linearizable, shown
+from soak.history import UNKNOWN, WRITES, Kind, Operation, is_linearizable, shown
 from soak.load import Load
 from soak.stored import in_postgres, in_sqlite
 from soak.tally import Stored, Tally, show
 
-ROUNDS = int(os.environ.get("MINTMARK_FAULT_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("MINTMARK_FAULT_ROUNDS", "5"))
 WARM, CALM = 0.7, 0.7  # seconds of load before a fault, and after writes succeed again
-HEADER = 100  # bytes
+FULL = 0.5  # seconds for which a disk stays full after the first refusal
+DISK = "600m"
+SOON = 5.0  # seconds
+HEADER, PAGE = 100, 4096  # bytes
 SECOND, HOUR, DAY, YEAR = 1_000, 3_600_000, 86_400_000, 31_557_600_000  # milliseconds
 STEPS = (SECOND, -SECOND, HOUR, -HOUR, -DAY, 10 * YEAR)
 OWNER, CHAT = Caller(DEVELOPMENT_RESOURCE), TokenRequest(("chat",))
 
-pytestmark = pytest.mark.long
-
 
 class System:
-    """A server with two workers on one engine, which starts again where it was, and what can happen to it."""
+    """A server with two workers on one engine, which starts again where it was, and what can happen to it.
 
-    def __init__(self, folder: Path, cluster: Cluster | None) -> None:
-        self._folder, self._cluster = folder, cluster
+    The data are on a small disk.
+    """
+
+    def __init__(self, disk: SmallDisk, folder: Path, cluster: Cluster | None) -> None:
+        self._disk, self._folder, self._cluster = disk, folder, cluster
         self._flags = ["--workers", "2", "--http-port", str(free_port()), "--admin-port", str(free_port())]
         self._stack = ExitStack()
         self.server = self._start()
 
-    def faults(self) -> dict[str, Callable[[], None]]:
-        """What can happen, by name."""
-        own = {"worker killed": self._kill_worker, "server killed": self._kill_server}
-        if self._cluster is None:
-            return own
-        return {"backend killed": self._kill_backend, "PostgreSQL killed": self._kill_postgres, **own}
+    def faults(self, load: Load) -> dict[str, Callable[[], float]]:
+        """What can happen under that load, by name; each says when all could be well again, by `monotonic`."""
+        kills = {"worker killed": self._kill_worker, "server killed": self._kill_server}
+        if self._cluster is not None:
+            kills |= {"backend killed": self._kill_backend, "PostgreSQL killed": self._kill_postgres}
+        return {**{name: partial(_at, kill) for name, kill in kills.items()}, "disk full": partial(self._fill, load)}
 
     def stored(self) -> list[Stored]:
         """The identities in the database."""
@@ -103,27 +112,55 @@ class System:
         self._cluster.kill()
         self._cluster.start()
 
+    def _fill(self, load: Load) -> float:
+        """Writes are refused, reads and the key set go on, and soon after there is room again all is well."""
+        self._disk.fill()
+        refused = load.await_refusal()
+        sleep(FULL)
+        assert ask(self.server.http_endpoint, "/.well-known/jwks.json").json["keys"]
+        freed = monotonic()
+        assert not [kind for kind, moment in load.refusals if moment > refused and kind not in WRITES]
+        self._disk.free()
+        load.await_writes(freed)
+        assert monotonic() - freed < SOON
+        return freed
+
+
+def _at(kill: Callable[[], None]) -> float:
+    moment = monotonic()
+    kill()
+    return moment
+
 
 @contextmanager
-def a_system(engine: str, folder: Path) -> Iterator[System]:
+def a_system(engine: str) -> Iterator[System]:
+    """PostgreSQL's log is elsewhere: without room for that PostgreSQL itself ends."""
     with ExitStack() as stack:
-        started = System(folder, stack.enter_context(running_cluster()) if engine == "postgres" else None)
+        parent = stack.enter_context(folder())
+        disk = stack.enter_context(small_disk(parent / "disk", DISK))
+        cluster = None
+        if engine == "postgres":
+            cluster = Cluster(disk.folder / "primary")
+            cluster.initialise(parent / "wal")
+            cluster.start()
+            stack.callback(cluster.stop)
+        started = System(disk, parent / "server" if cluster else disk.folder, cluster)
         stack.callback(started.stop)
         yield started
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"])
-def test_nothing_acknowledged_is_undone_when_processes_are_killed(engine: str, tmp_path: Path) -> None:
+def test_nothing_acknowledged_is_undone_by_kills_and_full_disks(engine: str) -> None:
     tally = Tally()
-    with a_system(engine, tmp_path) as it:
+    with a_system(engine) as it:
         resource = it.server.add_resource("shop")
         for number in range(ROUNDS):
-            fault, happens = list(it.faults().items())[number % len(it.faults())]
             load = Load([it.server], resource, f"round-{number}")
+            fault, happens = list(it.faults(load).items())[number % len(it.faults(load))]
             with load.running():
                 sleep(WARM)
-                moment = monotonic()
-                happens()
+                moment = happens()
                 load.await_writes(monotonic())
                 sleep(CALM)
             load.ask_all_again()
@@ -193,6 +230,7 @@ class Users:
         return generation
 
 
+@pytest.mark.long
 @pytest.mark.anyio
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"])
 async def test_no_token_is_revived_or_absurd_when_the_clock_is_stepped(
@@ -245,28 +283,33 @@ async def _step_to_and_fro(clock: FakeClock, step: int) -> None:
         await asyncio.sleep(0.001)
 
 
-def test_a_database_whose_header_was_spoilt_is_refused_in_plain_words(tmp_path: Path) -> None:
-    refused = 0
+@pytest.mark.long
+def test_a_damaged_database_is_refused_in_plain_words(tmp_path: Path) -> None:
+    refused: Counter[str] = Counter()
     for number in range(ROUNDS):
         folder = tmp_path / str(number)
         folder.mkdir()
         with serving(folder) as server:
             server.add_resource("shop")
             files = server.files
-        spoil(files.database, system().random(HEADER))
+        name, spoil = list(DAMAGES.items())[number % len(DAMAGES)]
+        with files.database.open("r+b") as file:
+            spoil(file)
         done = start(files)
 
         assert (2, "") == (done.returncode, done.stdout), done.stderr
-        assert f"{files.database}" in done.stderr
+        assert f"{files.database} is damaged" in done.stderr
+        assert "backup" in done.stderr
         assert "Traceback" not in done.stderr
-        refused += 1
-    print(f"\n{ROUNDS} spoilt headers, {refused} refused")  # noqa: T201
+        refused[name] += 1
+    print(f"\n{ROUNDS} damaged databases, {refused.total()} refused: {dict(refused)}")  # noqa: T201
 
 
-def spoil(path: Path, content: bytes) -> None:
-    """Writes over the beginning of a file."""
-    with path.open("r+b") as file:
-        file.write(content)
+DAMAGES: dict[str, Callable[[BinaryIO], object]] = {
+    "header": lambda file: file.write(system().random(HEADER)),
+    "schema": lambda file: (file.seek(HEADER), file.write(system().random(PAGE - HEADER))),
+    "cut off": lambda file: file.truncate(file.seek(0, os.SEEK_END) // 2),
+}
 
 
 def start(files: Files) -> "subprocess.CompletedProcess[str]":

@@ -21,7 +21,7 @@ from mintmark.errors import StartRefused
 from mintmark.sources import Sources
 from mintmark.store.schema import MIGRATIONS, migrate
 from mintmark.store.sql import NEWEST_RECORD_AT
-from mintmark.store.sqlite import BUSY_TIMEOUT, check_version
+from mintmark.store.sqlite import BUSY_TIMEOUT, DAMAGED, check_version, damaged
 
 APPLICATION_ID = 0x4D6E746B  # "Mntk"
 PAGES_A_STEP = 256  # copied between two reports of progress: 1 MiB in pages of SQLite's usual size
@@ -181,18 +181,14 @@ def _refuse_target(database: Path, file: Path, *, force: bool) -> None:
 def _failing_plainly(source: Path, target: Path) -> Iterator[None]:
     try:
         yield
-    except apsw.CorruptError as error:
-        raise _damaged(source, str(error)) from error
+    except DAMAGED as error:
+        raise damaged(source, str(error)) from error
     except (apsw.Error, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StartRefused(
             f"{source} cannot be copied to {target}: {reason}.",
             "Check that the one can be read, and that there are room and rights to write the other.",
         ) from error
-
-
-def _damaged(path: Path, reason: str) -> StartRefused:
-    return StartRefused(f"{path} is damaged: {reason}.", "Use the last good backup.")
 
 
 @contextmanager
@@ -233,7 +229,7 @@ def _copy_bytes(file: Path, part: Path, progress: Progress) -> None:
             checksum = zlib.crc32(checked, checksum)
             progress(target.tell(), size)
     if checksum.to_bytes(4, "big") != expected:
-        raise _damaged(file, "its checksum is not the one that it was made with")
+        raise damaged(file, "its checksum is not the one that it was made with")
 
 
 def _write_checksum(part: Path) -> None:
@@ -256,7 +252,7 @@ def _pieces(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
 def _check_integrity(connection: apsw.Connection, path: Path) -> None:
     found = connection.execute("pragma integrity_check(1)").get
     if found != "ok":
-        raise _damaged(path, str(found))
+        raise damaged(path, str(found))
 
 
 def _check_schema(connection: apsw.Connection, path: Path) -> None:

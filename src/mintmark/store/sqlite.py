@@ -35,6 +35,7 @@ PRAGMAS = (
     "pragma fullfsync = on",  # On macOS: through the drive's cache too. Means nothing elsewhere.
     "pragma foreign_keys = on",
 )
+DAMAGED = (apsw.CorruptError, apsw.NotADBError)
 SWEEP_BATCH = 1000  # rows that are forgotten in one transaction, so that others wait little
 LARGEST_STATEMENT = 64  # rows; a power of two
 BUSY_TIMEOUT = 5000  # milliseconds; only other programs hold the lock, such as a backup: workers take turns
@@ -71,7 +72,7 @@ class SqliteStore:
         `on_commit` is told of each batch: how many writes it had, and how long its commit took, in seconds.
 
         Raises:
-            StartRefused: the file cannot be opened or is not a database.
+            StartRefused: the file cannot be opened, is damaged or is not a database.
         """
         check_version()
         try:
@@ -79,6 +80,8 @@ class SqliteStore:
             # Two that make one new file WAL refuse each other at once: SQLite does not wait there.
             with self._own_turn():
                 self._db, self._reader = connect(path, vfs), connect(path, vfs)
+        except DAMAGED as error:
+            raise damaged(path, str(error)) from error
         except (apsw.Error, OSError) as error:
             raise StartRefused(
                 f"The database {path} cannot be opened: {error}.", "Check the file and its rights."
@@ -401,7 +404,12 @@ def _failing_plainly() -> Iterator[None]:
     try:
         yield
     except apsw.Error as error:
-        raise StoreUnavailable(str(error)) from error
+        raise StoreUnavailable(str(error), is_damaged=isinstance(error, DAMAGED)) from error
+
+
+def damaged(path: Path, reason: str) -> StartRefused:
+    """The refusal of a file that does not hold together."""
+    return StartRefused(f"{path} is damaged: {reason}.", "Use the last good backup.")
 
 
 def connect(path: Path, vfs: str | None = None) -> apsw.Connection:
