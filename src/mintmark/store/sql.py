@@ -190,15 +190,21 @@ PROBE = """
 
 @cache
 def insert_identities(count: int) -> str:
-    """`INSERT_IDENTITY` for so many rows at once."""
-    return INSERT_IDENTITY + ", (?, ?, ?, ?, ?, ?)" * (count - 1)
+    """`INSERT_IDENTITY` for so many rows at once; those of nulls are left out."""
+    return f"""
+        insert into identity (resource_id, suffix, created_at, last_issued_at, generation, custom_id)
+        select * from ({_rows(count, 6)}) where column1 is not null
+    """  # noqa: S608  nothing but placeholders is put in
 
 
 @cache
 def issue(count: int) -> str:
-    """What `ISSUE` writes, for so many identities at once: of each a number of its own, time, resource and suffix."""
+    """What `ISSUE` writes, for so many identities at once: of each a number of its own, time, resource and suffix.
+
+    Nulls are no identity.
+    """
     return f"""
-        with asked (number, now, resource_id, suffix) as ({_asked(count)})
+        with asked (number, now, resource_id, suffix) as ({_rows(count, 4)})
         update identity set last_issued_at = asked.now from asked
         where identity.resource_id = asked.resource_id and identity.suffix = asked.suffix and deleted_at is null
     """  # noqa: S608  nothing but placeholders is put in
@@ -208,7 +214,7 @@ def issue(count: int) -> str:
 def issued(count: int) -> str:
     """What `ISSUE` answers, of the same rows: one text, with a JSON array for each that exists; its number is first."""
     return f"""
-        with asked (number, now, resource_id, suffix) as ({_asked(count)})
+        with asked (number, now, resource_id, suffix) as ({_rows(count, 4)})
         select json_group_array(json_array(
             asked.number, created_at, last_issued_at, generation, custom_id
         ))
@@ -217,5 +223,6 @@ def issued(count: int) -> str:
     """  # noqa: S608
 
 
-def _asked(count: int) -> str:
-    return f"values {', '.join(['(?, ?, ?, ?)'] * count)}"
+def _rows(count: int, columns: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"values {', '.join([row] * count)}"

@@ -37,7 +37,7 @@ PRAGMAS = (
 )
 DAMAGED = (apsw.CorruptError, apsw.NotADBError)
 SWEEP_BATCH = 1000  # rows that are forgotten in one transaction, so that others wait little
-LARGEST_STATEMENT = 64  # rows; a power of two
+STATEMENT_SIZES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # rows: so few that each statement stays prepared
 BUSY_TIMEOUT = 5000  # milliseconds; only other programs hold the lock, such as a backup: workers take turns
 
 
@@ -341,21 +341,27 @@ class SqliteStore:
                 issues.append((number, write))
             else:
                 outcomes[number] = self._attempt(write)
-        for some in _in_powers_of_two(inserts):
-            values = [value for insert in some for value in insert.row]
-            self._db.execute(sql.insert_identities(len(some)), values)
-        for those in _in_powers_of_two(issues):
+        for some in _in_parts(inserts):
+            self._insert_together(some)
+        for those in _in_parts(issues):
             issued = self._issue_together([issue for _, issue in those])
             for (number, _), identity in zip(those, issued, strict=True):
                 outcomes[number] = identity
         return outcomes
 
+    def _insert_together(self, writes: "Sequence[_Insert]") -> None:
+        if len(writes) == 1:
+            writes[0](self._db)
+        else:
+            size, values = _filled_up([write.row for write in writes])
+            self._db.execute(sql.insert_identities(size), values)
+
     def _issue_together(self, writes: "Sequence[_Issue]") -> list[Identity | None]:
         if len(writes) == 1:
             return [writes[0](self._db)]
-        values = [value for number, write in enumerate(writes) for value in (number, *write.row)]
-        self._db.execute(sql.issue(len(writes)), values)
-        ((text,),) = self._db.execute(sql.issued(len(writes)), values).fetchall()
+        size, values = _filled_up([(number, *write.row) for number, write in enumerate(writes)])
+        self._db.execute(sql.issue(size), values)
+        ((text,),) = self._db.execute(sql.issued(size), values).fetchall()
         identities: list[Identity | None] = [None] * len(writes)
         for number, *columns in _decode_issued(str(text)):
             write = writes[number]
@@ -470,11 +476,13 @@ class _Issue(Struct, frozen=True):
         return _identity(self.resource_id, found[0]) if found else None
 
 
-def _in_powers_of_two(writes: Sequence[_Kind]) -> Iterator[Sequence[_Kind]]:
-    """All of them in a few parts, whose sizes are so few that each has a statement that stays prepared."""
-    begin, size = 0, LARGEST_STATEMENT
-    while begin < len(writes):
-        while begin + size > len(writes):
-            size //= 2
-        yield writes[begin : begin + size]
-        begin += size
+def _in_parts(writes: Sequence[_Kind]) -> Iterator[Sequence[_Kind]]:
+    largest = STATEMENT_SIZES[-1]
+    return (writes[begin : begin + largest] for begin in range(0, len(writes), largest))
+
+
+def _filled_up(given: Sequence[Sequence[Any]]) -> tuple[int, list[Any]]:
+    """For how many rows the statement is to be, and all values of them: the given ones, and then nulls."""
+    size = next(size for size in STATEMENT_SIZES if size >= len(given))
+    values = [value for row in given for value in row]
+    return size, values + [None] * (len(given[0]) * size - len(values))
