@@ -303,7 +303,9 @@ def open_store(
         from mintmark.store.postgres import PostgresStore
     except ImportError as error:
         raise driver_missing(error) from error
-    return PostgresStore(parse_address(settings.database), on_commit=on_commit)
+    address = parse_address(settings.database)
+    postgres_address.check_files(address)
+    return PostgresStore(address, on_commit=on_commit)
 
 
 def unusable(settings: Settings, folder: DataFolder, error: StoreUnavailable) -> StartRefused:

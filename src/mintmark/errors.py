@@ -197,3 +197,7 @@ class StoreUnavailable(RequestRefused):
         super().__init__()
         self.reason = reason
         self.is_damaged = is_damaged
+
+    def __str__(self) -> str:
+        """For logs."""
+        return self.reason or self.message

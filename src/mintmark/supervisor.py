@@ -276,7 +276,7 @@ class Supervisor:
             self._worker_main(number, self._alive, say_ready)
             status = 0
         except MintmarkError as error:
-            _log.error("%s", error.message)
+            _log.error("A worker cannot serve: %s", error)
         except BaseException:  # noqa: BLE001  whatever it is, a worker must not go on as a second parent
             _log.critical("A worker failed.", exc_info=True)
         finally:

@@ -16,7 +16,7 @@ import uvicorn
 import uvloop
 from msgspec import Struct
 
-from mintmark.errors import StartRefused
+from mintmark.errors import StartRefused, StoreUnavailable
 from mintmark.http.connections import DEFAULT_BOUNDS, Bounds, Connections, fit_open_files
 from mintmark.http.protocol import Protocol, Strangers
 from mintmark.http.waiting import WaitingLine
@@ -160,6 +160,8 @@ async def _every_minute(sweep: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(60)
         try:
             await sweep()
+        except StoreUnavailable as error:
+            _log.warning("The store is unavailable: %s", error)
         except Exception:  # noqa: BLE001  whatever it is, keys must go on being rotated
             _log.warning("Sweeping failed; it is tried again in a minute.", exc_info=True)
 

@@ -88,6 +88,12 @@ def test_it_ends_as_the_command_ends(script: str, status: int, environ: dict[str
     assert [] == list(temporary.iterdir())
 
 
+def test_it_keeps_its_data_apart_whatever_database_is_set(environ: dict[str, str]) -> None:
+    done = finished(["--", SH, "-c", "exit 0"], {**environ, "MINTMARK_DATABASE": "postgresql://127.0.0.1:1/none"})
+
+    assert (0, b"") == (done.returncode, done.stderr)
+
+
 @pytest.mark.parametrize("command", ["no-such-command-here", "./no-such-file", ""])
 def test_a_command_that_is_not_found_ends_with_127(command: str, environ: dict[str, str], temporary: Path) -> None:
     done = finished(["--", command], environ)

@@ -301,9 +301,16 @@ class TestDatabase:
     def test_one_that_can_lose_what_it_acknowledged(self, files: Files, database: str) -> None:
         assert "PostgreSQL runs with fsync = off" in refused(files, "--database", database)
 
+    def test_data_that_would_be_left_behind_are_named(self, files: Files, database: str) -> None:
+        fill(files)
+
+        said = refused(files, "--database", database)
+        assert "has data of its own, which are not in PostgreSQL" in said
+        assert "mintmark migrate --from" in said
+
     def test_its_password_is_not_shown(self, files: Files) -> None:
-        address = "postgresql://mintmark:hidden@db.example.com/mintmark?sslmode=verify-full"
+        address = "postgresql://mintmark:hidden@db.example.com/mintmark?sslmode=require"
         said = config("show", *files.flags(), environ={"MINTMARK_DATABASE": address})
 
-        assert "postgresql://mintmark@db.example.com/mintmark?sslmode=verify-full" in said.out
+        assert "postgresql://mintmark@db.example.com/mintmark?sslmode=require" in said.out
         assert "hidden" not in said.out + said.err

@@ -12,9 +12,11 @@ import pytest
 
 from builders import NOON, an_identity
 from mintmark.development import DEVELOPMENT_RESOURCE
-from mintmark.errors import StartRefused
+from mintmark.errors import StartRefused, StoreUnavailable
 from mintmark.model import Identity, Resource, SealedSecret, StoredAccessKey, StoredSigningKey
-from mintmark.store import Store, moving
+from mintmark.sources import system
+from mintmark.store import Store, moving, schema
+from mintmark.store.backup import back_up
 from mintmark.store.ledgers import PostgresLedger, SqliteLedger, connected
 from mintmark.store.moving import Ledger, Moved, move
 from mintmark.store.postgres import PostgresStore
@@ -101,11 +103,29 @@ async def test_there_and_back_nothing_is_lost(tmp_path: Path, database: str) -> 
     await there.close()
 
     await move_between(database, second)
+    await is_no_place_for_a_server(database, first)
     back = SqliteStore(second)
     await back.migrate(NOON)
     assert expected == await everything(back)
     assert await back.revoke_tokens(DEVELOPMENT_RESOURCE.id, an_identity(5).suffix, NOON + 9)
     await back.close()
+
+
+async def is_no_place_for_a_server(database: str, file: Path) -> None:
+    """What was moved away is not served again, nor moved, nor backed up."""
+    old, older = PostgresStore(parse_address(database)), SqliteStore(file)
+    with pytest.raises(StoreUnavailable) as unavailable:
+        await old.migrate(NOON)
+    assert "moved elsewhere" in unavailable.value.reason
+    with pytest.raises(StartRefused, match="moved elsewhere"):
+        await older.migrate(NOON)
+    with pytest.raises(StartRefused, match="moved already"):
+        await move_between(database, file.with_name("third.db"))
+    (file.parent / "elsewhere").mkdir()
+    with pytest.raises(StartRefused, match="moved elsewhere"):
+        back_up(file, file.parent / "elsewhere" / "backup", system(), lambda *_: None, force=False)
+    await old.close()
+    await older.close()
 
 
 async def keys_of(store: Store) -> tuple[StoredAccessKey, StoredAccessKey]:
@@ -161,6 +181,32 @@ async def test_an_interrupted_move_goes_on_and_no_server_starts_on_half_of_the_d
 
     assert moved.found > 20
     assert IDENTITIES + len(NAMES) == moved.rows["identity"]
+
+
+class Unmarked(PostgresLedger):
+    """Breaks before the last step, when the source is marked as moved and the target is not whole yet."""
+
+    async def set_revision(self, revision: moving.Revision) -> None:
+        if not revision.epoch.startswith(schema.UNFINISHED):
+            raise Interrupted
+        await super().set_revision(revision)
+
+
+async def test_a_move_that_was_interrupted_just_before_its_end_goes_on(tmp_path: Path, database: str) -> None:
+    source = tmp_path / "source.db"
+    original = SqliteStore(source)
+    await fill(original)
+    await original.close()
+    async with connected(database) as connection:
+        with pytest.raises(Interrupted):
+            await move(SqliteLedger(source, NOON), Unmarked(connection, NOON), "new", lambda *_: None)
+
+    moved = await move_between(source, database)
+
+    assert moved.found == sum(moved.rows.values())
+    there = PostgresStore(parse_address(database))
+    await there.migrate(NOON)
+    await there.close()
 
 
 @pytest.mark.long

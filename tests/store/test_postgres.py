@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,8 +14,8 @@ from mintmark.errors import ResourceExists, StartRefused, StoreUnavailable
 from mintmark.model import Identity, Resource, SealedSecret, StoredAccessKey
 from mintmark.store import postgres_link
 from mintmark.store.postgres import PostgresStore
-from mintmark.store.postgres_address import parse_address
-from postgres import Cluster, folder
+from mintmark.store.postgres_address import check_files, parse_address
+from postgres import Cluster, folder, running_cluster
 from store.process import migrate, run_together
 
 PATIENCE = 20  # seconds until something that hangs fails the test
@@ -74,7 +75,7 @@ async def test_a_password_is_never_shown(cluster: Cluster) -> None:
         ),
         (
             "postgresql:///d?host=/run/a,/run/b&port=1,2",
-            ("postgresql:///d?host=%2Frun%2Fa&port=1", "postgresql:///d?host=%2Frun%2Fb&port=2"),
+            ("postgresql:///d?host=/run/a&port=1", "postgresql:///d?host=/run/b&port=2"),
         ),
         ("postgres://localhost/d", ("postgres://localhost/d",)),
         ("postgresql://[::1]:5433/d", ("postgresql://[::1]:5433/d",)),
@@ -99,12 +100,30 @@ def test_an_address_names_one_server_or_several(text: str, hosts: tuple[str, ...
         ("postgresql://localhost,db.example.com/d", "encrypted"),
         ("postgresql://localhost/d?sslmode=require&sslmode=disable", "twice"),
         ("postgresql:///d?host=/a,/b&port=1,2,3", "as many ports"),
+        ("postgresql:///d?host=/a&port=99999", "malformed"),
+        ("postgresql://a/d?host=b", "twice"),
+        ("postgresql://u:12?34@SEC/d?x=RET", "malformed"),
+        ("postgresql://localhost/d?PASSWORD=SECRET", "not known: PASSWORD"),
+        ("postgresql://localhost/d?connect_timeout", "not known: connect_timeout"),
+        ("postgresql://localhost/d?sslmode=always", "unknown sslmode: always"),
+        ("postgresql://localhost/d?sslmode=verify-full", "no authority"),
     ],
 )
 def test_an_address_that_is_none_or_unsafe_is_refused(text: str, words: str) -> None:
     with pytest.raises(StartRefused, match=words) as refused:
         parse_address(text)
     assert "SEC" not in f"{refused.value.message} {refused.value.advice}"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "not there: sslrootcert"), ("no PEM", "no certificate: sslrootcert")]
+)
+def test_a_file_in_an_address_that_cannot_be_used_is_named(content: str | None, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "authority.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(StartRefused, match=f"{words}={file}"):
+        check_files(parse_address(f"postgresql://db.example.com/d?sslmode=verify-full&sslrootcert={file}"))
 
 
 @pytest.fixture
@@ -324,6 +343,49 @@ async def test_a_change_of_another_node_shows_within_a_second(store: PostgresSto
 
     assert before != other.changes_elsewhere()
     await other.close()
+
+
+async def test_a_process_that_stood_still_relies_on_nothing_that_it_knew(store: PostgresStore) -> None:
+    await store.is_ready()
+    before = store.changes_elsewhere()
+    assert before == store.changes_elsewhere()
+    time.sleep(postgres_link.FRESH_SECONDS + 0.1)  # noqa: ASYNC251  no beat meanwhile
+
+    assert before != store.changes_elsewhere()
+
+
+async def test_a_connection_that_ends_at_any_moment_is_no_error_of_another_kind(store: PostgresStore) -> None:
+    for turns in range(40):
+        creating = asyncio.ensure_future(store.create_identity(an_identity(turns + 1)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        store._primary.drop_all()
+        with suppress(StoreUnavailable):
+            await creating
+    await eventually_writes(store, 100)
+
+
+@pytest.mark.long
+async def test_a_standby_that_is_not_there_is_named_at_once(cluster: Cluster, database: str) -> None:
+    cluster.set("synchronous_standby_names", STANDBY)
+    store = PostgresStore(parse_address(database))
+    try:
+        with pytest.raises(StoreUnavailable) as refused:
+            await asyncio.wait_for(store.migrate(NOON), 2)
+        assert "synchronous_standby_names" in refused.value.reason
+    finally:
+        cluster.set("synchronous_standby_names", "")
+        await store.close()
+
+
+@pytest.mark.long
+async def test_servers_with_different_data_are_not_taken_for_one(cluster: Cluster) -> None:
+    with running_cluster() as other:
+        store = PostgresStore(parse_address(address_of(cluster, other)))
+        with pytest.raises(StoreUnavailable) as refused:
+            await store.migrate(NOON)
+        assert "different data" in refused.value.reason
+        await store.close()
 
 
 @pytest.mark.long

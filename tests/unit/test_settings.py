@@ -242,7 +242,7 @@ class TestTheFile:
 
 
 class TestDatabase:
-    ADDRESS = "postgresql://mintmark:hidden@db.example.com/mintmark?sslmode=verify-full"
+    ADDRESS = "postgresql://mintmark:hidden@db.example.com/mintmark?sslmode=require"
 
     def test_a_password_may_stand_in_the_variable_only(self, tmp_path: Path) -> None:
         file = tmp_path / "mintmark.toml"
@@ -253,6 +253,10 @@ class TestDatabase:
             with pytest.raises(StartRefused, match="PGPASSFILE") as error:
                 load("dev", flags, {}, toml)
             assert "hidden" not in error.value.message
+
+    def test_data_that_last_are_not_for_an_ephemeral_server(self) -> None:
+        with pytest.raises(StartRefused, match="--ephemeral is for data that are removed"):
+            load("dev", {"ephemeral": True, "database": "postgresql://localhost/x"}, {})
 
     @pytest.mark.parametrize("address", ["mysql://hidden@x/y", "postgresql://u:hidden@db.example.com/y"])
     def test_a_bad_address_is_refused_and_not_repeated(self, address: str) -> None:

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mintmark.cli.output import print_json, print_rows
+from mintmark.cli.output import SIGNALLED, print_json, print_rows
 
 if TYPE_CHECKING:
     from mintmark.store.backup import Contents
-
-_SIGNALLED = 128  # as shells say it; plus the signal's number
 
 _data = click.option(
     "--data", metavar="DIR", envvar="MINTMARK_DATA", default=".mintmark", help="Data folder of the server."
@@ -79,7 +77,7 @@ def cleaning_up() -> Iterator[None]:
     """Has signals that end a program remove unfinished files first, as Ctrl-C does."""
 
     def end(number: int, _frame: object) -> None:
-        sys.exit(_SIGNALLED + number)
+        sys.exit(SIGNALLED + number)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:

@@ -8,6 +8,7 @@ import msgspec
 from mintmark.errors import MintmarkError, StartRefused
 
 OK, NO, REFUSED = 0, 1, 2
+SIGNALLED = 128  # as shells say it; plus the signal's number
 
 
 def print_json(value: object) -> None:

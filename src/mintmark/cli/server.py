@@ -15,12 +15,12 @@ import click
 from mintmark import __version__
 from mintmark.cli.client import ENDPOINT_VARIABLE, find_server, server_options
 from mintmark.cli.options import load_settings, setting_options
-from mintmark.cli.output import NO, OK, print_json, print_rows, print_variables
+from mintmark.cli.output import NO, OK, SIGNALLED, print_json, print_rows, print_variables
 from mintmark.service_manager import READY, STOPPING, notify
 from mintmark.settings import Door
 from mintmark.sockets import is_loopback, port_of, reachable_name
 
-NOT_FOUND, NOT_EXECUTABLE, SIGNALLED = 127, 126, 128  # as shells say it; the last plus the signal's number
+NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells say it
 
 # What a server of its own for one command leaves open.
 OPEN_IN_EXEC = (
@@ -98,9 +98,9 @@ def exec_(command: tuple[str, ...], **flags: Any) -> None:
     The server takes free ports, keeps its data until the command ends, and prints only what goes wrong.
     For example: mintmark exec -- pytest
     """
-    apart = {"https_port": 0, "http_port": 0, "admin_port": 0, "ephemeral": True, "quiet": True, "host": "localhost"}
+    ports = {"https_port": 0, "http_port": 0, "admin_port": 0, "host": "localhost", "admin_host": "localhost"}
     with ExitStack() as stack:
-        flags = {**flags, **apart, "admin_host": "localhost"}
+        flags = {**flags, **ports, "database": "", "ephemeral": True, "quiet": True}
         server = _prepare("dev", flags, stack, lambda number: SIGNALLED + number)
         names = server.door.variables
         server.folder.announce(names)

@@ -23,6 +23,8 @@ from mintmark.signing_keys import SigningKeys
 from mintmark.sockets import listen
 from mintmark.sources import Sources, system
 from mintmark.store import Store
+from mintmark.store.postgres_address import parse_address
+from mintmark.store.sqlite import was_moved
 
 MAX_CLOCK_BEHIND = 5 * 60 * 1000  # milliseconds
 
@@ -44,6 +46,8 @@ def prepare_production_server(settings: Settings, folder: DataFolder) -> Server:
         [] if settings.http_port is None else listen(settings.host, settings.http_port, "--http-port"),
         listen(settings.admin_host, settings.admin_port, "--admin-port"),
     )
+    if settings.database:
+        _refuse_data_left_behind(folder, settings)
     asyncio.run(_check_and_fill(folder, sealer, settings, sources))
     certificate = (Path(settings.tls_certificate), Path(settings.tls_key)) if settings.tls_certificate else None
     return Server(
@@ -61,6 +65,16 @@ def prepare_production_server(settings: Settings, folder: DataFolder) -> Server:
         sources=sources,
         door=Production(AdminKeys(secrets.admin_keys), trusted_networks(settings.trusted_proxies)),
     )
+
+
+def _refuse_data_left_behind(folder: DataFolder, settings: Settings) -> None:
+    """Data in the folder would seem to be served, and backed up, and are not."""
+    if folder.database.exists() and not was_moved(folder.database):
+        raise StartRefused(
+            f"The folder {folder.path} has data of its own, which are not in PostgreSQL.",
+            f"Move them: mintmark migrate --from {folder.path} --to {parse_address(settings.database).shown}. "
+            f"Or remove {folder.database.name} and what begins like it.",
+        )
 
 
 async def _check_and_fill(folder: DataFolder, sealer: Sealer, settings: Settings, sources: Sources) -> None:

@@ -100,7 +100,9 @@ ABOUT: Mapping[str, About] = {
     "database": About(
         "A PostgreSQL database for the data, instead of a file in the data folder. Its password comes from PGPASSFILE, "
         "PGPASSWORD or the variable.",
-        "an address such as `postgresql://mintmark@db1,db2/mintmark?sslmode=verify-full`", "URL", "--database",
+        "an address such as `postgresql://mintmark@db1,db2/mintmark?sslmode=verify-full&sslrootcert=FILE`",
+        "URL",
+        "--database",
         default="a file in the data folder",
     ),
     "ephemeral": About(

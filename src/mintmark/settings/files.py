@@ -12,6 +12,8 @@ from msgspec import Struct
 from mintmark.errors import StartRefused
 from mintmark.model import KEY_ENCRYPTION_KEY_BYTES, Secret
 from mintmark.settings import ABOUT, PREFIX, Settings
+from mintmark.store import postgres_address
+from mintmark.store.postgres_address import parse_address
 
 SHORTEST_ADMIN_KEY = 32  # characters
 
@@ -57,6 +59,11 @@ def check_files(settings: Settings) -> list[str]:
             complaints += _open_to_all(private_key)
         except StartRefused as refused:
             complaints.append(refused.message)
+    try:
+        if settings.database:
+            postgres_address.check_files(parse_address(settings.database))
+    except StartRefused as refused:
+        complaints.append(f"{refused.message} {refused.advice}")
     try:
         trusted_networks(settings.trusted_proxies)
     except StartRefused as refused:

@@ -114,7 +114,7 @@ def _convert(name: str, value: Any) -> Any:
         return None
     if ABOUT[name].is_secret:
         return Secret(value.encode())
-    if name == "database":
+    if name == "database" and value:
         parse_address(msgspec.convert(value, str))
     if name == "limits":
         parse_limits(value if isinstance(value, str) else str(value))
@@ -127,7 +127,8 @@ def _complaint(name: str, origin: str, value: object, error: Exception) -> str:
     if name in ("bearer", "teams"):
         return f"{origin} must be {ABOUT[name].allowed}: {str(error).replace('`', '')}."
     if name == "database":
-        return f"{origin}: {error}"  # Without the value: it may have a password in it.
+        advice = f" {error.advice}" if isinstance(error, StartRefused) else ""
+        return f"{origin}: {error}{advice}"  # Without the value: it may have a password in it.
     if name == "limits" and str(error):
         return f"{origin} is '{value}': {error}"
     return f"{origin} is '{value}', but must be {ABOUT[name].allowed}."
@@ -152,14 +153,14 @@ def _rules(door: Door, settings: Settings, origins: Mapping[str, str]) -> list[R
     are_ports = {"https_port", "http_port", "admin_port"}
     has_off = settings.https_port is None or settings.http_port is None
     both_off = settings.https_port is None and settings.http_port is None
-    is_shown = settings.database and origins["database"] != f"{PREFIX}DATABASE"
+    is_shown = bool(settings.database) and origins["database"] != f"{PREFIX}DATABASE"
     common: list[Rule] = [
         (
             {"database"},
-            bool(is_shown and parse_address(settings.database).has_password),
+            is_shown and parse_address(settings.database).has_password,
             (
-                f"--database has a password in it, which others on this machine can read: put it into a file and "
-                f"name that by PGPASSFILE, or give the address as {PREFIX}DATABASE."
+                f"{origins['database']} has a password in it, which others on this machine can read: put it into a "
+                f"file and name that by PGPASSFILE, or give the address as {PREFIX}DATABASE."
             ),
         ),
         (
@@ -170,7 +171,9 @@ def _rules(door: Door, settings: Settings, origins: Mapping[str, str]) -> list[R
     ]
     if door == "dev":
         text = "mintmark dev needs both --https-port and --http-port; 0 takes any free one."
-        return [*common, (are_ports, has_off, text)]
+        lasting = "--ephemeral is for data that are removed in the end, and --database for data that are not."
+        has_both = settings.ephemeral and bool(settings.database)
+        return [*common, (are_ports, has_off, text), ({"ephemeral", "database"}, has_both, lasting)]
     text = "--https-port and --http-port are both off: nobody could reach the server."
     return [*common, (are_ports, both_off, text), *_serve_rules(settings, origins)]
 

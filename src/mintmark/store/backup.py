@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from mintmark.errors import StartRefused
 from mintmark.sources import Sources
-from mintmark.store.schema import MIGRATIONS, migrate
+from mintmark.store.schema import MIGRATIONS, check_epoch, migrate
 from mintmark.store.sql import NEWEST_RECORD_AT
 from mintmark.store.sqlite import BUSY_TIMEOUT, DAMAGED, check_version, damaged
 
@@ -165,7 +165,10 @@ def refuse_database(database: Path) -> None:
 
 def _refuse_source(database: Path) -> None:
     if not database.is_file():
-        raise StartRefused(f"There is no database {database}.", "Name the data folder of the server with --data.")
+        raise StartRefused(
+            f"There is no database {database}.",
+            "Name the server's data folder with --data. Data in PostgreSQL are backed up by pg_dump.",
+        )
 
 
 def _refuse_target(database: Path, file: Path, *, force: bool) -> None:
@@ -268,6 +271,8 @@ def _check_schema(connection: apsw.Connection, path: Path) -> None:
         )
     if not applied or applied != known[: len(applied)]:
         raise StartRefused(f"{path} is no database of this release.", "Use the release that made it.")
+    if len(applied) == len(known):
+        check_epoch(str(connection.execute("select epoch from revision").get))
 
 
 def _row_counts(connection: apsw.Connection) -> dict[str, int]:

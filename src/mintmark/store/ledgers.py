@@ -10,8 +10,8 @@ from asyncpg.exceptions import InterfaceError, InternalClientError, PostgresErro
 from mintmark.errors import StoreUnavailable
 from mintmark.store import postgres_schema, schema
 from mintmark.store.moving import PAGE, Revision, Row, Table
-from mintmark.store.postgres_address import parse_address, unusable
-from mintmark.store.postgres_link import Primary, said
+from mintmark.store.postgres_address import check_files, parse_address, unusable
+from mintmark.store.postgres_link import Primary, refuse_to_wait_in_vain, said
 from mintmark.store.postgres_text import from_text, to_text
 from mintmark.store.sqlite import check_version, connect
 
@@ -156,9 +156,11 @@ async def connected(place: str) -> AsyncIterator[Any]:
         StartRefused: a server runs there, it cannot be reached, or no package for PostgreSQL is installed.
     """
     address = parse_address(place)
+    check_files(address)
     primary = Primary(address)
     try:
         connection = await primary.connect()
+        await refuse_to_wait_in_vain(connection)
         await postgres_schema.take(connection)
         yield connection
     except StoreUnavailable as error:

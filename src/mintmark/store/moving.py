@@ -1,7 +1,8 @@
 """Moves all data from one engine to the other: table by table, in the order of their keys, and then compares them.
 
 What was copied stays when the move is interrupted, and the next attempt goes on behind it. Until the end the target is
-marked, so that no server starts on half of the data.
+marked, so that no server starts on half of the data; in the end the source is, so that none starts on what is out of
+date.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from mintmark.errors import StartRefused
-from mintmark.store.schema import UNFINISHED
+from mintmark.store.schema import MOVED, UNFINISHED
 
 PAGE = 10_000  # rows that are read and written at once
 
@@ -105,8 +106,8 @@ async def move(source: Ledger, target: Ledger, epoch: str, progress: Progress) -
     """Copies everything and compares it; `epoch` becomes the target's.
 
     Raises:
-        StartRefused: the source is empty or of another release, the target has other data, or in the end the two
-            differ.
+        StartRefused: the source is empty, of another release or was moved before, the target has other data, or in the
+            end the two differ.
     """
     if not await source.schema():
         raise StartRefused("There is nothing to move: the source has no data of Mintmark.")
@@ -115,8 +116,9 @@ async def move(source: Ledger, target: Ledger, epoch: str, progress: Progress) -
         raise StartRefused(
             "The source is itself the target of a move that was not finished.", "Finish that move first."
         )
-    mark = UNFINISHED + came_from.epoch  # so that an attempt goes on only with what came from there
-    await _prepare(source, target, mark)
+    # With the source's own, so that an attempt goes on only with what came from there.
+    was = came_from.epoch.removeprefix(MOVED)
+    await _prepare(source, target, UNFINISHED + was, is_moved=was != came_from.epoch)
     total = sum([await source.count(table) for table in TABLES])
     found = done = sum([await target.count(table) for table in TABLES])
     progress(done, 2 * total)
@@ -134,13 +136,14 @@ async def move(source: Ledger, target: Ledger, epoch: str, progress: Progress) -
         counts[table.name] = counted.rows
         done += counted.rows
         highest = max(highest, counted.highest_change)
+    await source.set_revision(msgspec.structs.replace(came_from, epoch=MOVED + was))
     await target.set_revision(Revision(highest, epoch, came_from.generation_step))
     progress(2 * total, 2 * total)
     return Moved(counts, found)
 
 
-async def _prepare(source: Ledger, target: Ledger, mark: str) -> None:
-    """Makes the target's tables and marks it, unless that was done."""
+async def _prepare(source: Ledger, target: Ledger, mark: str, *, is_moved: bool) -> None:
+    """Makes the target's tables and marks it, unless that was done; `is_moved` tells that the source was moved."""
     if not await target.schema():
         await target.migrate()
     if await target.schema() != await source.schema():
@@ -149,6 +152,11 @@ async def _prepare(source: Ledger, target: Ledger, mark: str) -> None:
         )
     if (await target.revision()).epoch == mark:
         return
+    if is_moved:
+        raise StartRefused(
+            "The source was moved already: it may be out of date.",
+            "Start the server on the place that it was moved to.",
+        )
     if any([await target.count(table) for table in TABLES]):
         raise StartRefused("The target has other data.", "Choose an empty one.")
     await target.set_revision(msgspec.structs.replace(await target.revision(), epoch=mark))
@@ -186,9 +194,9 @@ async def _compare(source: Ledger, target: Ledger, table: Table, progress: Calla
     async for rows in copies:
         found += len(rows)
     if count != found or expected.digest() != there.digest():
+        size = f"{count:,} rows" if count == found else f"{count:,} rows in the source, {found:,} in the target"
         raise StartRefused(
-            f"The copies of {table.name} differ: {count} rows in the source, {found} in the target. "
-            "The source has changed since the move began.",
+            f"The copies of {table.name} differ ({size}): the source has changed since the move began.",
             "Empty the target, leave the source alone, and move again.",
         )
     return _Compared(count, highest)

@@ -20,12 +20,12 @@ from mintmark.store import postgres_sql as sql
 from mintmark.store import rows
 from mintmark.store.batch import Batcher
 from mintmark.store.postgres_address import Address
-from mintmark.store.postgres_link import BEAT_SECONDS, REFUSED, Connection, Link, Primary, said
+from mintmark.store.postgres_link import BEAT_SECONDS, REFUSED, Connection, Link, Primary, refuse_to_wait_in_vain, said
 from mintmark.store.postgres_schema import hold, migrate
 from mintmark.store.postgres_text import from_text, to_text
 
 SWEEP_BATCH = 1000  # rows that are forgotten in one transaction
-MIGRATION_SECONDS = 60
+MIGRATION_SECONDS = 45  # below the time that packaging/mintmark.service gives a start
 
 _log = logging.getLogger(__name__)
 
@@ -51,18 +51,22 @@ class PostgresStore:
         self._primary = Primary(address)
         self._on_commit = on_commit
         self._links: list[Link] = []
-        self._others, self._named = self._link(), self._link()
+        self._others, self._named, self._beats = self._link(), self._link(), self._link()
         self._creates, self._issues = self._batcher(self._create), self._batcher(self._issue)
         self._revocations, self._deletions = self._batcher(self._revoke), self._batcher(self._delete)
         self._look_ups = self._batcher(self._look_up, is_write=False)
-        self._beats = self._link(hold)
         self._revision = self._changes = 0
         self._last_commit_failed = False
         self._closed = False
         self._beating = asyncio.ensure_future(self._keep_beating())
 
     def changes_elsewhere(self) -> int:
-        """See `Store.changes_elsewhere`; as of half a second ago. It only grows."""
+        """See `Store.changes_elsewhere`; as of half a second ago. It only grows.
+
+        A process that stood still has heard nothing meanwhile: until the next beat it has to look each time.
+        """
+        if not self._primary.is_fresh:
+            self._changes += 1
         return self._changes
 
     async def migrate(self, now: int) -> None:
@@ -72,6 +76,7 @@ class PostgresStore:
             StartRefused: see `mintmark.store.postgres_schema.migrate`.
         """
         self._refuse_if_closed()
+        await self._beats.beat(refuse_to_wait_in_vain)
         await self._beats.beat(lambda connection: migrate(connection, now), seconds=MIGRATION_SECONDS)
         await self._beat()
 
@@ -134,6 +139,8 @@ class PostgresStore:
             for (resource_id,) in await connection.fetch(sql.SELECT_REMOVED_RESOURCES):
                 query = sql.DELETE_IDENTITIES_OF_RESOURCE
                 forgotten += _count(await connection.execute(query, resource_id, SWEEP_BATCH))
+                if forgotten >= SWEEP_BATCH:
+                    break
             if not forgotten:
                 await connection.execute(sql.FORGET_REMOVED_RESOURCE, before)
             return forgotten
@@ -307,8 +314,8 @@ class PostgresStore:
 
     # Everything else.
 
-    def _link(self, prepare: Callable[[Connection], Awaitable[None]] | None = None) -> Link:
-        link = Link(self._primary, prepare)
+    def _link(self) -> Link:
+        link = Link(self._primary, hold)
         self._links.append(link)
         return link
 
@@ -366,7 +373,9 @@ class PostgresStore:
         """Confirms that the primary is the primary, and sees whether another node changed resources or keys."""
         began = asyncio.get_running_loop().time()
         try:
-            revision: int = await self._beats.beat(_revision_as_primary)
+            revision: int = await self._beats.beat(
+                lambda connection: connection.fetchval(sql.SELECT_REVISION_AS_PRIMARY)
+            )
         except StoreUnavailable as error:
             if isinstance(error.__cause__, exceptions.UndefinedTableError):  # It answers, but has no tables yet.
                 self._primary.confirm(began)
@@ -382,12 +391,9 @@ class PostgresStore:
         self._changes += 1  # Nobody shall rely on what he knows.
 
 
-async def _revision_as_primary(connection: Connection) -> int:
-    try:
-        revision: int = await connection.fetchval(sql.SELECT_REVISION_AS_PRIMARY)
-    except exceptions.InsufficientResourcesError:  # Its disk is full, say: then reads go on.
-        revision = await connection.fetchval(sql.SELECT_REVISION)
-    return revision
+async def _revision(connection: Connection) -> int:
+    number: int = await connection.fetchval(sql.SELECT_REVISION_AS_PRIMARY)
+    return number
 
 
 async def _probe(connection: Connection) -> None:

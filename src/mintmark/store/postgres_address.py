@@ -1,6 +1,8 @@
 """Where PostgreSQL is: an address as libpq has it (PostgreSQL's manual, "Connection URIs"), of one host or several."""
 
+import ssl
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from msgspec import Struct
@@ -9,7 +11,11 @@ from mintmark.errors import StartRefused
 
 SCHEMES = ("postgresql", "postgres")
 MOST_PORTS = 65_535
-EXAMPLE = "postgresql://mintmark@db1.example.com,db2.example.com/mintmark?sslmode=verify-full"
+EXAMPLE = "postgresql://mintmark@db1.example.com,db2.example.com/mintmark?sslmode=verify-full&sslrootcert=FILE"
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+_SECRETS = ("password", "sslpassword")
+_KNOWN = ("host", "port", "user", "dbname", "passfile", "sslmode", "target_session_attrs", *_FILES, *_SECRETS)
 
 
 class Address(Struct, frozen=True):
@@ -39,6 +45,40 @@ def parse_address(text: str) -> Address:
         raise StartRefused("The address of the database is malformed.", f"Such as {EXAMPLE}") from error
 
 
+def check_files(address: Address) -> None:
+    """Refuses an address whose files cannot be used; the driver's own words do not name them.
+
+    Raises:
+        StartRefused: one is not there, or that of the authority is no certificate.
+    """
+    named = dict(parse_qsl(urlsplit(address.hosts[0]).query))
+    for name in _FILES:
+        if name in named and not Path(named[name]).is_file():
+            raise StartRefused(
+                f"The address of the database names a file that is not there: {name}={named[name]}.",
+                "Correct its path.",
+            )
+    if "sslrootcert" in named:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(named["sslrootcert"])
+        except (ssl.SSLError, OSError) as error:
+            raise StartRefused(
+                f"The address of the database names no certificate: sslrootcert={named['sslrootcert']}.",
+                "Name a PEM file that the server's user can read.",
+            ) from error
+
+
+def _is_near(host: str) -> bool:
+    """Whether what goes there stays on this machine."""
+    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    if not name or name.startswith("/") or name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 def driver_missing(error: ImportError) -> StartRefused:
     """The refusal where the extra for PostgreSQL is not installed."""
     return StartRefused(
@@ -50,7 +90,8 @@ def unusable(address: Address, reason: str) -> StartRefused:
     """The refusal of a database that does not answer."""
     return StartRefused(
         f"The database {address.shown} cannot be used: {reason}.",
-        "Check the address, that PostgreSQL runs and takes writes, and the password (PGPASSFILE or PGPASSWORD).",
+        "Check the address, that PostgreSQL runs and takes writes, and its user's password (PGPASSFILE or PGPASSWORD) "
+        "and rights.",
     )
 
 
@@ -59,18 +100,20 @@ def _parse(text: str) -> Address:
         raise StartRefused("The address of the database does not begin with postgresql://.", f"Such as {EXAMPLE}")
     parts = urlsplit(text)
     # A password with one of these in it, not percent-encoded, would be read as something else, and shown.
-    if parts.fragment or "@" in parts.path or parts.netloc.count("@") > 1:
+    if parts.fragment or "@" in parts.path + parts.query or parts.netloc.count("@") > 1:
         raise ValueError
     user, at, hosts = parts.netloc.rpartition("@")
     name, colon, _ = user.partition(":")
-    named = dict(parse_qsl(parts.query))
-    if len(named) != len(parse_qsl(parts.query)):
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    named = dict(given)
+    if len(named) != len(given) or (hosts and "host" in named):
         raise StartRefused("The address of the database names a parameter twice.", f"Such as {EXAMPLE}")
+    _check(named)
     names = _hosts(hosts, named)
     if "sslmode" not in named and not all(_is_near(host) for host in names):
         raise StartRefused(
             "The address of the database does not say whether its connections are encrypted.",
-            "Add ?sslmode=verify-full (and sslrootcert=FILE), or ?sslmode=disable on a network that you trust.",
+            "Add ?sslmode=verify-full&sslrootcert=FILE, or ?sslmode=disable on a network that you trust.",
         )
     rest = {key: value for key, value in named.items() if key not in ("host", "port", "target_session_attrs")}
     return Address(
@@ -94,6 +137,8 @@ def _hosts(hosts: str, named: dict[str, str]) -> list[str]:
     ports = named.get("port", "").split(",")
     if len(ports) == 1:
         ports *= len(names)
+    if not all(port == "" or 0 < int(port) <= MOST_PORTS for port in ports):
+        raise ValueError
     if len(ports) != len(names):
         raise StartRefused("The address of the database has not as many ports as hosts.", f"Such as {EXAMPLE}")
     return [f"{name}:{port}" if port else name for name, port in zip(names, ports, strict=True)]
@@ -103,20 +148,28 @@ def _one(scheme: str, user: str, host: str, path: str, parameters: dict[str, str
     if host.startswith("/"):  # A socket's folder cannot stand where a host does.
         folder, _, port = host.partition(":")
         parameters, host = {**parameters, "host": folder, **({"port": port} if port else {})}, ""
-    query = f"?{urlencode(parameters)}" if parameters else ""
+    query = f"?{urlencode(parameters, safe='/')}" if parameters else ""
     return f"{scheme}://{user}{host}{path}{query}"  # Without a host urlunsplit would leave out the slashes.
 
 
 def _public(parameters: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in parameters.items() if name not in ("password", "sslpassword")}
+    return {name: value for name, value in parameters.items() if name not in _SECRETS}
 
 
-def _is_near(host: str) -> bool:
-    """Whether what goes there stays on this machine."""
-    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
-    if not name or name.startswith("/") or name == "localhost":
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
+def _check(named: dict[str, str]) -> None:
+    """Refuses parameters that would be found wrong only when a connection is made, or not at all."""
+    if unknown := [name for name in named if name not in _KNOWN]:
+        raise StartRefused(
+            f"The address of the database has a parameter that is not known: {unknown[0]}.",
+            f"Known are {', '.join(sorted(_KNOWN))}.",
+        )
+    mode = named.get("sslmode", "")
+    if mode and mode not in SSL_MODES:
+        raise StartRefused(
+            f"The address of the database has an unknown sslmode: {mode}.", f"Allowed are {', '.join(SSL_MODES)}."
+        )
+    if mode.startswith("verify-") and "sslrootcert" not in named:
+        raise StartRefused(
+            f"The address of the database asks for sslmode={mode}, and names no authority to trust.",
+            "Add &sslrootcert=FILE, the certificate of the authority that signed PostgreSQL's.",
+        )

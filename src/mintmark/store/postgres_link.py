@@ -7,6 +7,7 @@ that both say they take writes the one on the later timeline is right.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ GRACE_SECONDS = 0.2  # for other servers to answer too
 ANSWER_SECONDS = 5.0  # for a batch or a query
 BEAT_SECONDS = 0.5  # between two beats
 BEAT_ANSWER_SECONDS = 1.5
+FRESH_SECONDS = 1.0  # since the last confirmed beat began
 LEASE_SECONDS = 3.0  # since the last confirmed beat began
 DEADLOCK_ATTEMPTS = 5
 
@@ -34,6 +36,10 @@ _SETTINGS = {
     "lock_timeout": "4s",
     "client_min_messages": "warning",  # What a commit says that did not reach its standby.
     "idle_in_transaction_session_timeout": "10s",
+    # A node whose machine is gone shall not seem to be at work for hours.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
     # All queries look up keys. A plan that was made when a table was small shall not read all of it when it is large.
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
@@ -42,10 +48,14 @@ _SETTINGS = {
 
 _WHO = """
     select case when pg_is_in_recovery() or current_setting('transaction_read_only')::boolean then ''
-        else substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) end
+            else substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) end,
+        (select system_identifier from pg_control_system())
 """
 _DURABLE = "set synchronous_commit = on"
-_IS_WEAK = "select current_setting('synchronous_commit') in ('off', 'local')"
+_IS_WEAK = "select current_setting('synchronous_commit') in ('off', 'local', 'remote_write')"
+_WAITS_IN_VAIN = """
+    select current_setting('synchronous_standby_names') <> '' and not exists (select from pg_stat_replication)
+"""
 
 # The connection, or the server behind it, is of no use any more.
 LOST = (
@@ -60,16 +70,19 @@ LOST = (
 REFUSED = (exceptions.IntegrityConstraintViolationError, exceptions.DataError, ValueError)
 _AGAIN = (exceptions.SerializationError, exceptions.DeadlockDetectedError)
 
+_log = logging.getLogger(__name__)
+
 Connection = Any  # asyncpg.Connection, which has no types
 Answer = TypeVar("Answer")
 Work = Callable[[Connection], Awaitable[Answer]]
 
 
 class _Candidate(Struct, frozen=True):
-    """A server that takes writes, by its own account: a connection to it, and its timeline."""
+    """A server that takes writes, by its own account: a connection to it, its timeline, and whose data it has."""
 
     connection: Connection
     timeline: int
+    system: int
 
 
 class Primary:
@@ -78,6 +91,7 @@ class Primary:
     def __init__(self, address: Address) -> None:
         self._hosts = address.hosts
         self._timeline = 0  # the latest that was seen: servers on earlier ones are out of date
+        self._system = 0  # what PostgreSQL calls the system identifier: a standby has that of its primary
         self._open: set[Connection] = set()
         self._confirmed = float("-inf")  # when the last beat that was confirmed began
         self._reason = ""
@@ -91,14 +105,21 @@ class Primary:
         """
         found, reasons = await self._candidates()
         best = max(found, key=lambda each: each.timeline, default=None)
+        systems = {each.system for each in found} | ({self._system} if self._system else set())
+        if len(systems) > 1:
+            best = None
+            reasons.append("these are servers with different data, or with other data than before: then restart")
+        elif best is not None and best.timeline < self._timeline:
+            best = None
+            reasons.append("the only server that takes writes is an old primary")
         for candidate in found:
-            if candidate is not best or candidate.timeline < self._timeline:
+            if candidate is not best:
                 candidate.connection.terminate()
-        if best is None or best.timeline < self._timeline:
-            raise StoreUnavailable("; ".join(reasons) or "the only server that takes writes is an old primary")
+        if best is None:
+            raise StoreUnavailable("; ".join(dict.fromkeys(reasons)))
         if best.timeline > self._timeline:
             self.drop_all()  # They are to a server that is the primary no more.
-        self._timeline = best.timeline
+        self._timeline, self._system = best.timeline, best.system
         self._open.add(best.connection)
         return best.connection
 
@@ -135,7 +156,7 @@ class Primary:
         async with asyncio.timeout(CONNECT_SECONDS):
             connection = await asyncpg.connect(host, timeout=CONNECT_SECONDS, server_settings=_SETTINGS)
             try:
-                return _Candidate(connection, await _timeline(connection))
+                return await _candidate(connection)
             except BaseException:
                 connection.terminate()
                 raise
@@ -152,11 +173,16 @@ class Primary:
 
     def confirm(self, began: float) -> None:
         """It was the primary at that time of the loop's clock, in seconds."""
+        if self._reason:
+            _log.info("PostgreSQL answers again.")
+        self._reason = ""
         self._confirmed = began
         self._has_answered.set()
 
     def doubt(self, reason: str) -> None:
         """It did not answer: nothing that it says counts until it does."""
+        if not self._reason:
+            _log.warning("PostgreSQL is not to be relied on: %s.", reason)
         self._reason = reason
         self._confirmed = float("-inf")
         self._has_answered.set()
@@ -166,6 +192,11 @@ class Primary:
         """Waits until it is known for the first time whether there is one."""
         if not self._has_answered.is_set():
             await self._has_answered.wait()
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether what was heard with the last beat can be no older than beats usually are."""
+        return asyncio.get_running_loop().time() - self._confirmed < FRESH_SECONDS
 
     def check(self) -> None:
         """Refuses to rely on it when nobody knows whether it still is the primary.
@@ -268,6 +299,11 @@ class Link:
             if is_late:
                 raise TimeoutError from error
             raise
+        except Exception as error:
+            if connection.is_closed() and not isinstance(error, exceptions.PostgresError):
+                # Dropped by another at a moment for which the driver has no word of its own.
+                raise exceptions.InterfaceError("the connection was closed") from error
+            raise
         finally:
             too_late.cancel()
 
@@ -292,17 +328,29 @@ class Link:
         return connection
 
     def _note(self, _connection: Connection, message: Any) -> None:
-        self._has_warned = self._has_warned or message.severity_en == "WARNING"
+        # By where it comes from, as its words are in the server's language. Others, as of vacuums, are no matter.
+        where = message.server_source_function or "SyncRep"
+        self._has_warned = self._has_warned or (message.severity_en == "WARNING" and where.startswith("SyncRep"))
 
 
-async def _timeline(connection: Connection) -> int:
-    """That of a server that takes writes, which it is told to sync."""
-    timeline = await connection.fetchval(_WHO)
+async def _candidate(connection: Connection) -> _Candidate:
+    """A server that takes writes, which it is told to sync."""
+    timeline, system = await connection.fetchrow(_WHO)
     if not timeline:
         raise StoreUnavailable("it takes no writes")
     if await connection.fetchval(_IS_WEAK):
         await connection.execute(_DURABLE)
-    return int(timeline, 16)
+    return _Candidate(connection, int(timeline, 16), system)
+
+
+async def refuse_to_wait_in_vain(connection: Connection) -> None:
+    """Refuses to write where no standby is there to confirm it.
+
+    Raises:
+        StoreUnavailable: one has to, and none follows the server.
+    """
+    if await connection.fetchval(_WAITS_IN_VAIN):
+        raise StoreUnavailable("it waits for a synchronous standby (synchronous_standby_names), and none follows it")
 
 
 def _throw_away(late: "asyncio.Future[_Candidate]") -> None:
@@ -313,4 +361,7 @@ def _throw_away(late: "asyncio.Future[_Candidate]") -> None:
 
 def said(error: BaseException) -> str:
     """Why, for a log."""
-    return "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    lines = str(error).splitlines()  # After the first come PostgreSQL's hints.
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -6,7 +6,7 @@ from typing import Any
 from asyncpg import exceptions
 
 from mintmark.errors import StartRefused, StoreUnavailable
-from mintmark.store.schema import check_epoch, pending
+from mintmark.store.schema import MOVED, check_epoch, pending
 
 # Advisory locks: whoever migrates holds the one; every server shares the other, which a move holds alone.
 _LOCK, SERVERS = 0x6D696E746D61726B, 0x6D696E746D61726C
@@ -43,10 +43,14 @@ async def hold(connection: Any) -> None:
     """Tells a move, for as long as the connection lasts, that a server is at work here.
 
     Raises:
-        StoreUnavailable: a move is under way.
+        StoreUnavailable: a move is under way, or the data were moved.
     """
     if not await connection.fetchval("select pg_try_advisory_lock_shared($1)", SERVERS):
         raise StoreUnavailable("the data are being moved elsewhere")
+    if await connection.fetchval("select to_regclass('revision')") is None:
+        return
+    if str(await connection.fetchval("select epoch from revision")).startswith(MOVED):
+        raise StoreUnavailable("the data were moved elsewhere")
 
 
 async def take(connection: Any) -> None:

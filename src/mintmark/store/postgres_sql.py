@@ -96,12 +96,11 @@ NEXT_REVISION = """
     update revision set number = number + 1
 """
 
-SELECT_REVISION = """
-    select number from revision
+# Of a server whose standby confirms that it is the primary: the message goes into its log, so there is something to
+# confirm. On a full disk too, where a table could not be written to.
+SELECT_REVISION_AS_PRIMARY = """
+    select number, pg_logical_emit_message(true, 'mintmark', '') from revision
 """
-
-# The same of a server whose standby confirms that it is the primary.
-SELECT_REVISION_AS_PRIMARY = f"{_WRITE} {SELECT_REVISION}"
 
 INSERT_RESOURCE = """
     insert into resource (resource_id, name, region, created_at) values ($1, $2, $3, $4)

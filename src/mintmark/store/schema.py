@@ -85,7 +85,8 @@ MIGRATIONS: tuple[str, ...] = (
     """,
 )
 
-UNFINISHED = "unfinished move from "  # begins the epoch of data that are not all there yet (`moving`)
+# How the epoch begins of data that are not all there yet, and of data that are elsewhere now (`moving`).
+UNFINISHED, MOVED = "unfinished move from ", "moved, was "
 
 _BOOKKEEPING = """
     create table if not exists migration (
@@ -148,11 +149,16 @@ def pending(applied: Mapping[int, str], place: str, *, ahead: int = 0) -> list[t
 
 
 def check_epoch(epoch: str) -> None:
-    """Refuses data of which a part is missing.
+    """Refuses data of which a part is missing, and data that are used elsewhere.
 
     Raises:
-        StartRefused: a move into them was begun and not finished.
+        StartRefused: a move into them was begun and not finished; or they were moved away.
     """
+    if epoch.startswith(MOVED):
+        raise StartRefused(
+            "These data were moved elsewhere by mintmark migrate, and may be out of date.",
+            "Start the server on the new place; or move the data back, into a new one.",
+        )
     if epoch.startswith(UNFINISHED):
         raise StartRefused(
             "The data are not complete: a move into this place was interrupted.",

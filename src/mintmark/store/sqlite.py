@@ -7,7 +7,7 @@ write and checkpoint at once (the WAL-reset bug, fixed in 3.51.3, 3.50.7 and 3.4
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from mintmark.errors import ResourceExists, StartRefused, StoreUnavailable
 from mintmark.model import Identity, KeySlot, Resource, SealedSecret, StoredAccessKey, StoredSigningKey
 from mintmark.store import rows, sql
 from mintmark.store.batch import ThreadBatcher
-from mintmark.store.schema import migrate
+from mintmark.store.schema import MOVED, migrate
 
 Write = Callable[[apsw.Connection], Any]
 _Kind = TypeVar("_Kind")
@@ -411,6 +411,21 @@ def _failing_plainly() -> Iterator[None]:
         yield
     except apsw.Error as error:
         raise StoreUnavailable(str(error), is_damaged=isinstance(error, DAMAGED)) from error
+
+
+def was_moved(path: Path) -> bool:
+    """Whether the file's data were moved elsewhere by `mintmark migrate`.
+
+    Raises:
+        StartRefused: it cannot be opened, or is damaged.
+    """
+    try:
+        with closing(apsw.Connection(os.fspath(path))) as db:
+            return str(db.execute("select epoch from revision").get).startswith(MOVED)
+    except apsw.SQLError:  # without tables, or with those of an older release
+        return False
+    except apsw.Error as error:
+        raise damaged(path, str(error)) from error
 
 
 def damaged(path: Path, reason: str) -> StartRefused:

@@ -28,8 +28,8 @@ class Probes:
         """`GET /_mintmark/ready`: 200 when requests will succeed, 503 when they will not."""
         try:
             await service.directory()
-        except StoreUnavailable:
-            return _answer("not ready: the keys in the store cannot be read or opened", 503)
+        except StoreUnavailable as error:
+            return _answer(f"not ready: the keys cannot be read: {error}", 503)
         if not await service.store.is_ready():
             return _answer("not ready: the store does not answer", 503)
         return _answer("ready")
