@@ -373,9 +373,7 @@ class PostgresStore:
         """Confirms that the primary is the primary, and sees whether another node changed resources or keys."""
         began = asyncio.get_running_loop().time()
         try:
-            revision: int = await self._beats.beat(
-                lambda connection: connection.fetchval(sql.SELECT_REVISION_AS_PRIMARY)
-            )
+            revision = await self._beats.beat(_revision)
         except StoreUnavailable as error:
             if isinstance(error.__cause__, exceptions.UndefinedTableError):  # It answers, but has no tables yet.
                 self._primary.confirm(began)
