@@ -38,7 +38,6 @@ from mintmark.signing_keys import KeyPolicy, SigningKeys
 from mintmark.snapshots import Snapshots
 from mintmark.sources import Sources, system
 from mintmark.store import Store, postgres_address
-from mintmark.store.postgres_address import driver_missing, parse_address
 from mintmark.store.sqlite import SqliteStore, damaged
 from mintmark.supervisor import Supervisor
 from mintmark.teams import TeamsIssuer
@@ -302,8 +301,8 @@ def open_store(
     try:
         from mintmark.store.postgres import PostgresStore
     except ImportError as error:
-        raise driver_missing(error) from error
-    address = parse_address(settings.database)
+        raise postgres_address.driver_missing(error) from error
+    address = postgres_address.parse_address(settings.database)
     postgres_address.check_files(address)
     return PostgresStore(address, on_commit=on_commit)
 
@@ -311,7 +310,7 @@ def open_store(
 def unusable(settings: Settings, folder: DataFolder, error: StoreUnavailable) -> StartRefused:
     """The refusal of a store that these settings ask for."""
     if settings.database:
-        return postgres_address.unusable(parse_address(settings.database), error.reason)
+        return postgres_address.unusable(postgres_address.parse_address(settings.database), error.reason)
     if error.is_damaged:
         return damaged(folder.database, error.reason)
     return StartRefused(

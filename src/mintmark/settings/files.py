@@ -13,7 +13,6 @@ from mintmark.errors import StartRefused
 from mintmark.model import KEY_ENCRYPTION_KEY_BYTES, Secret
 from mintmark.settings import ABOUT, PREFIX, Settings
 from mintmark.store import postgres_address
-from mintmark.store.postgres_address import parse_address
 
 SHORTEST_ADMIN_KEY = 32  # characters
 
@@ -61,7 +60,7 @@ def check_files(settings: Settings) -> list[str]:
             complaints.append(refused.message)
     try:
         if settings.database:
-            postgres_address.check_files(parse_address(settings.database))
+            postgres_address.check_files(postgres_address.parse_address(settings.database))
     except StartRefused as refused:
         complaints.append(f"{refused.message} {refused.advice}")
     try:

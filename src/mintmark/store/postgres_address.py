@@ -68,17 +68,6 @@ def check_files(address: Address) -> None:
             ) from error
 
 
-def _is_near(host: str) -> bool:
-    """Whether what goes there stays on this machine."""
-    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
-    if not name or name.startswith("/") or name == "localhost":
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
 def driver_missing(error: ImportError) -> StartRefused:
     """The refusal where the extra for PostgreSQL is not installed."""
     return StartRefused(
@@ -154,6 +143,17 @@ def _one(scheme: str, user: str, host: str, path: str, parameters: dict[str, str
 
 def _public(parameters: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in parameters.items() if name not in _SECRETS}
+
+
+def _is_near(host: str) -> bool:
+    """Whether what goes there stays on this machine."""
+    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    if not name or name.startswith("/") or name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _check(named: dict[str, str]) -> None:

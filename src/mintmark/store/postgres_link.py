@@ -211,7 +211,7 @@ class Primary:
 class Link:
     """One connection to the primary, opened when it is needed, used by one at a time."""
 
-    def __init__(self, primary: Primary, prepare: Work[None] | None = None) -> None:
+    def __init__(self, primary: Primary, prepare: Work[None]) -> None:
         """`prepare` is done on each new connection."""
         self._primary = primary
         self._prepare = prepare
@@ -318,13 +318,12 @@ class Link:
     async def _connect(self) -> Connection:
         connection = await self._primary.connect()
         connection.add_log_listener(self._note)
-        if self._prepare is not None:
-            try:
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    await self._prepare(connection)
-            except BaseException:
-                self._primary.drop(connection)
-                raise
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._prepare(connection)
+        except BaseException:
+            self._primary.drop(connection)
+            raise
         return connection
 
     def _note(self, _connection: Connection, message: Any) -> None:
