@@ -1,15 +1,16 @@
 """The rounds of a run, down to the measurement of one cell.
 
-Rounds are interleaved over the subjects. In each round a subject is started anew on an empty folder: so none profits
-from, or pays for, what an earlier round left, and only the one under load is running. Before each measurement comes a
-load that is not counted: it warms the server up, and every answer of it is verified.
+Rounds are interleaved over the subjects. In each round all are started anew, each on an empty folder: so none profits
+from, or pays for, what an earlier round left. Then they are put under load in turn, one at a time, while the others
+rest: so measurements that are compared lie seconds apart, and every second round takes the turns the other way round.
+Before each measurement comes a load that is not counted: it warms the server up, and every answer of it is verified.
 """
 
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -38,24 +39,25 @@ class Plan:
     seconds: int
     data: Path
 
-    def starts(self) -> Iterator[tuple[Subject, int]]:
-        """Which subjects are started in a round, each with how many workers."""
+    def starts(self) -> Iterator[list[tuple[Subject, int]]]:
+        """Which subjects run beside one another in a round, each with how many workers: once for each number."""
         for number, workers in enumerate(self.workers):
-            for subject in self.subjects:
-                if subject.scales or not number:
-                    yield subject, workers if subject.scales else 1
+            yield [
+                (subject, workers if subject.scales else 1) for subject in self.subjects if subject.scales or not number
+            ]
 
-    def cells(self, subject: Subject, workers: int) -> Iterator[Cell]:
-        """What is measured of a started subject."""
-        for operation in self.operations:
-            if operation in subject.operations:
-                for connections in self.connections:
-                    yield Cell(subject.name, workers, connections, operation)
+    def cells(self, subject: Subject, workers: int, connections: int) -> list[Cell]:
+        """What is measured of a started subject, one right after the other."""
+        return [
+            Cell(subject.name, workers, connections, operation)
+            for operation in self.operations
+            if operation in subject.operations
+        ]
 
     def estimate(self) -> float:
         """About how many seconds it takes."""
-        starts = list(self.starts())
-        loads = sum(len(list(self.cells(*start))) for start in starts)
+        starts = [start for together in self.starts() for start in together]
+        loads = sum(len(self.cells(*start, connections)) for start in starts for connections in self.connections)
         return self.rounds * (STARTS * len(starts) + (self.seconds + WARM_UP + VERIFIES) * loads)
 
 
@@ -65,8 +67,8 @@ STARTS, VERIFIES = 4.0, 1.0  # seconds that it takes, for the estimate
 def measure_all(plan: Plan) -> Iterator[Sample]:
     """Every measurement, as it is made; says on standard error how far it is."""
     for number in range(1, plan.rounds + 1):
-        for subject, workers in plan.starts():
-            for sample in measure_subject(subject, workers, plan, number):
+        for together in plan.starts():
+            for sample in measure_together(together if number % 2 else together[::-1], plan, number):
                 said = (
                     f"{sample.load.rate:,.0f} a second, {sample.verified:,} verified" if sample.load else "no numbers"
                 )
@@ -75,21 +77,27 @@ def measure_all(plan: Plan) -> Iterator[Sample]:
                 yield sample
 
 
-def measure_subject(subject: Subject, workers: int, plan: Plan, number: int) -> Iterator[Sample]:
-    """One round of one subject, from its start to its stop. One that does not start has invalid measurements."""
-    cells = list(plan.cells(subject, workers))
-    if not cells:
-        return
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=plan.data) as folder:
-        place = Place(Path(folder).resolve(), free_port(), workers)
-        with running(subject.start(place), place) as server:
+def measure_together(starts: Sequence[tuple[Subject, int]], plan: Plan, number: int) -> Iterator[Sample]:
+    """One round of some subjects, from their start to their stop; one that does not start is invalid all through."""
+    with ExitStack() as stack:
+        ready = []
+        for subject, workers in starts:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=plan.data))
+            place = Place(Path(folder).resolve(), free_port(), workers)
+            server = stack.enter_context(running(subject.start(place), place))
             try:
                 wait_until_ready(subject, server)
             except StartError as error:
-                yield from (Sample(cell, number, fault=str(error)) for cell in cells)
-                return
-            for cell in cells:
-                yield measure(subject.operations[cell.operation], server, cell, plan.seconds, number)
+                for connections in plan.connections:
+                    yield from (
+                        Sample(cell, number, fault=str(error)) for cell in plan.cells(subject, workers, connections)
+                    )
+            else:
+                ready.append((subject, server))
+        for connections in plan.connections:
+            for subject, server in ready:
+                for cell in plan.cells(subject, server.place.workers, connections):
+                    yield measure(subject.operations[cell.operation], server, cell, plan.seconds, number)
 
 
 def wait_until_ready(subject: Subject, server: Server) -> None:

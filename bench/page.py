@@ -32,9 +32,8 @@ def measured(run: Run) -> str:
         report.markdown(report.comparison(run.samples)),
     ]
     for operation, title in TITLES.items():
-        own = [sample for sample in run.samples if sample.cell.operation == operation]
-        if own:
-            parts += [f"### {title}", *_tables(own, operation)]
+        if any(sample.cell.operation == operation for sample in run.samples):
+            parts += [f"### {title}", *_tables(run.samples, operation)]
     if found := report.faults(run.samples):
         parts += ["### Invalid", "\n".join(f"* {fault.partition(chr(10))[0]}" for fault in found)]
     return "\n\n".join(parts)
@@ -46,14 +45,11 @@ def _most(samples: Sequence[Sample]) -> int:
 
 def _tables(samples: Sequence[Sample], operation: str) -> Iterator[str]:
     """A table for each number of connections, the most first."""
-    for connections in sorted({sample.cell.connections for sample in samples}, reverse=True):
-        own = [sample for sample in samples if sample.cell.connections == connections]
-        rows = [_without_what_all_share(row) for row in report.table(own)]
-        rows[0] = tuple(UNITS[operation] if name == "a second" else name for name in rows[0])
+    own = {sample.cell.connections for sample in samples if sample.cell.operation == operation}
+    for connections in sorted(own, reverse=True):
+        head, *rows = report.table(samples, operation, connections)
+        head = tuple(UNITS[operation] if name == "a second" else name for name in head)
+        # What all rows share is left out: the operation, the connections, and a column without a figure.
+        shown = [0, 2, *(column for column in range(4, len(head)) if any(row[column] != "-" for row in rows))]
         yield f"{connections} connection{'' if connections == 1 else 's'}:"
-        yield report.markdown(rows)
-
-
-def _without_what_all_share(row: tuple[str, ...]) -> tuple[str, ...]:
-    """The operation and the connections."""
-    return (row[0], row[2], *row[4:])
+        yield report.markdown([tuple(row[column] for column in shown) for row in (head, *rows)])

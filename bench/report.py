@@ -1,6 +1,7 @@
 """The tables of a run, and how they read."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from statistics import median
 
 from bench.results import Cell, Sample
@@ -18,18 +19,25 @@ HEAD = (
     "CPU µs",
     "MB",
     *(f"of {base}" for base in BASES),
+    "of its create",
 )
 OURS = ("mintmark", "mintmark-rs256")
 NOTES = (
     "a second, p50, p99, CPU, MB: medians over the rounds. CPU: of all the subject's processes, for one request.",
     "MB: memory of all its processes, shared pages once.",
-    "of X: median (and smallest to largest) of the rate divided by X's rate in the same round.",
+    "of X: median (and smallest to largest) of the rate divided by X's rate in the same round; of its create: by the",
+    "same subject's.",
 )
 
 
-def table(samples: Sequence[Sample]) -> list[tuple[str, ...]]:
-    """Head and rows, in the order in which the cells were first measured."""
-    return [HEAD, *(_row(cell, samples) for cell in dict.fromkeys(sample.cell for sample in samples))]
+def table(samples: Sequence[Sample], operation: str = "", connections: int = 0) -> list[tuple[str, ...]]:
+    """Head and rows, in the order in which the cells were first measured; those of one kind only where it is named."""
+    cells = (
+        cell
+        for cell in dict.fromkeys(sample.cell for sample in samples)
+        if operation in ("", cell.operation) and connections in (0, cell.connections)
+    )
+    return [HEAD, *(_row(cell, samples) for cell in cells)]
 
 
 def _row(cell: Cell, samples: Sequence[Sample]) -> tuple[str, ...]:
@@ -48,7 +56,8 @@ def _row(cell: Cell, samples: Sequence[Sample]) -> tuple[str, ...]:
         f"{median(load.p99_ms for load in loads):.2f}",
         f"{median(sample.cpu / load.requests for sample, load in zip(own, loads, strict=True)) * 1e6:,.0f}",
         f"{median(sample.memory for sample in own) / 1e6:.0f}",
-        *(ratio(cell, Cell(base, cell.workers, cell.connections, cell.operation), samples) for base in BASES),
+        *(ratio(cell, replace(cell, subject=base), samples) for base in BASES),
+        "-" if cell.operation == "create" else ratio(cell, replace(cell, operation="create"), samples),
     )
 
 

@@ -157,9 +157,6 @@ def _by_file(algorithm: str) -> Operation:
 
 SUBJECTS = (
     _mintmark("mintmark"),
-    _mintmark("mintmark-rs256", "RS256"),
-    _mintmark_https(),
-    _mintmark("mintmark-postgres", start=_start_on_postgres),
     Subject("bare", _start_bare, {"create": replace(_by_file("ES256"), request=_create_barely)}),
     Subject(
         "careful",
@@ -169,6 +166,9 @@ SUBJECTS = (
             "issue": Operation(_issue_plainly, partial(_by_file_for_some, "RS256"), distinct=False),
         },
     ),
+    _mintmark("mintmark-rs256", "RS256"),
+    _mintmark_https(),
+    _mintmark("mintmark-postgres", start=_start_on_postgres),
     Subject("usual", _start_usual, {"create": _by_file("RS256")}),
     *NODE_PEERS,
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mintmark.errors import StoreUnavailable
-from mintmark.store.batch import ThreadBatcher
+from mintmark.store.batch import Take, ThreadBatcher
 
 PATIENCE = 10  # seconds until a test that hangs fails
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Commits:
-    """A commit function: says when a batch has begun, waits until the test ends it, and answers `outcomes` of it."""
+    """A commit function: takes a batch, says so, waits until the test ends it, and answers `outcomes` of it."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -25,10 +25,11 @@ class Commits:
         self._begun: asyncio.Queue[list[str]] = asyncio.Queue()
         self._ends = threading.Semaphore(0)
 
-    def __call__(self, operations: Sequence[str]) -> list[Any]:
+    def __call__(self, take: Take[str]) -> list[Any]:
         self.threads.add(threading.get_ident())
-        self.batches.append(list(operations))
-        self._loop.call_soon_threadsafe(self._begun.put_nowait, list(operations))
+        operations = take()
+        self.batches.append(operations)
+        self._loop.call_soon_threadsafe(self._begun.put_nowait, operations)
         assert self._ends.acquire(timeout=PATIENCE)
         return self.outcomes(operations)
 
@@ -42,6 +43,22 @@ class Commits:
     def end(self, count: int = 1) -> None:
         """Lets so many commits end, the one under way first."""
         self._ends.release(count)
+
+
+class CommitsInTurn(Commits):
+    """Waits for its turn before it takes a batch; raises instead where the turn never comes."""
+
+    def __init__(self, *, comes: bool = True) -> None:
+        super().__init__()
+        self.waits, self.comes, self.has_turn = asyncio.Event(), comes, threading.Event()
+
+    def __call__(self, take: Take[str]) -> list[Any]:
+        self._loop.call_soon_threadsafe(self.waits.set)
+        assert self.has_turn.wait(PATIENCE)
+        if not self.comes:
+            self.comes = True
+            raise StoreUnavailable
+        return super().__call__(take)
 
 
 class CommitsThatRaise(Commits):
@@ -105,6 +122,61 @@ async def test_while_one_batch_commits_the_next_one_collects() -> None:
     commits.end()
     assert await asyncio.gather(*second) == ["b done", "c done", "d done"]
     assert commits.batches == [["a"], ["b", "c", "d"]]
+    await batcher.close()
+
+
+async def test_what_comes_before_a_batch_is_taken_joins_it() -> None:
+    commits = CommitsInTurn()
+    batcher = ThreadBatcher(commits)
+    tasks = submit(batcher, "a")
+    await asyncio.wait_for(commits.waits.wait(), PATIENCE)
+    tasks += submit(batcher, "b")
+    await asyncio.sleep(0)
+    commits.has_turn.set()
+
+    assert await commits.begun() == ["a", "b"]
+    tasks += submit(batcher, "c")
+    commits.end(2)
+    assert await asyncio.gather(*tasks) == ["a done", "b done", "c done"]
+    assert commits.batches == [["a", "b"], ["c"]]
+    await batcher.close()
+
+
+async def test_a_commit_that_raises_before_it_takes_a_batch_fails_all_that_wait_and_nobody_later() -> None:
+    commits = CommitsInTurn(comes=False)
+    batcher = ThreadBatcher(commits)
+    failing = submit(batcher, "a")
+    await asyncio.wait_for(commits.waits.wait(), PATIENCE)
+    failing += submit(batcher, "b")
+    await asyncio.sleep(0)
+    commits.has_turn.set()
+
+    outcomes = await asyncio.gather(*failing, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable, StoreUnavailable]
+    commits.end()
+    assert await batcher.submit("c") == "c done"
+    assert commits.batches == [["c"]]
+    await batcher.close()
+
+
+async def test_nothing_is_lost_or_done_twice_while_one_thread_submits_and_the_other_takes() -> None:
+    taken: list[int] = []
+
+    def commit(take: Take[int]) -> list[Any]:
+        operations = take()
+        taken.extend(operations)
+        return list(operations)
+
+    batcher = ThreadBatcher(commit)
+
+    async def ask(first: int) -> list[Any]:
+        return [await batcher.submit(number) for number in range(first, first + 200)]
+
+    answers = await asyncio.gather(*(ask(first) for first in range(0, 6400, 200)))
+
+    assert [number for each in answers for number in each] == list(range(6400))
+    assert sorted(taken) == list(range(6400))
     await batcher.close()
 
 

@@ -94,6 +94,22 @@ async def test_a_store_that_waits_for_another_process_s_turn_does_not_hold_up_it
     await second.close()
 
 
+async def test_writes_that_come_while_another_process_has_its_turn_share_the_next_commit(database: Path) -> None:
+    commits: list[int] = []
+    first, second = SqliteStore(database), SqliteStore(database, on_commit=lambda writes, _: commits.append(writes))
+
+    with first._transaction():
+        writing = [asyncio.ensure_future(second.create_identity(an_identity(1)))]
+        await asyncio.wait(writing, timeout=0.1)  # Its commit has begun, and waits.
+        writing += [asyncio.ensure_future(second.create_identity(an_identity(number))) for number in (2, 3)]
+        await asyncio.wait(writing, timeout=0.1)
+
+    await asyncio.gather(*writing)
+    assert commits == [3]
+    await first.close()
+    await second.close()
+
+
 def suffixes(database: Path) -> list[str]:
     """Of all identities in the file, in hexadecimal digits."""
     db = apsw.Connection(str(database))

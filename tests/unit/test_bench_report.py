@@ -13,8 +13,8 @@ def test_a_row_has_medians_spread_and_ratios_within_the_round() -> None:
     bare, mintmark = table(samples)[1:]
 
     start = ("mintmark", "create", "2", "16", "1,500", "900-2,000", "2.00", "9.00", "500", "62")
-    assert mintmark == (*start, "0.75 (0.50-0.90)", "-")
-    assert bare == ("bare", "create", "2", "16", "2,000", "1,000-4,000", "2.00", "9.00", "250", "50", "1.00", "-")
+    assert mintmark == (*start, "0.75 (0.50-0.90)", "-", "-")
+    assert bare == ("bare", "create", "2", "16", "2,000", "1,000-4,000", "2.00", "9.00", "250", "50", "1.00", "-", "-")
 
 
 def test_a_ratio_is_to_the_same_operation() -> None:
@@ -23,7 +23,17 @@ def test_a_ratio_is_to_the_same_operation() -> None:
         a_sample("mintmark", rate=3000), a_sample("mintmark", rate=2000, operation="issue"),
     ]  # fmt: skip
 
-    assert [row[-1] for row in table(samples)[1:]] == ["1.00", "1.00", "3.00", "4.00"]
+    assert [row[-2] for row in table(samples)[1:]] == ["1.00", "1.00", "3.00", "4.00"]
+
+
+def test_an_issue_is_held_against_the_create_of_the_same_subject_workers_and_connections() -> None:
+    samples = [
+        a_sample("mintmark", rate=2000), a_sample("mintmark", rate=1800, operation="issue"),
+        a_sample("mintmark", rate=9, connections=64), a_sample("careful", rate=9),
+    ]  # fmt: skip
+
+    assert [row[-1] for row in table(samples)[1:]] == ["-", "0.90", "-", "-"]
+    assert [row[-1] for row in table(samples, "issue", 16)[1:]] == ["0.90"]
 
 
 def test_rows_stand_as_they_were_measured() -> None:

@@ -1,7 +1,8 @@
 """Group commit: while one batch commits, the next one collects. No timer, and no added wait when idle."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar, cast
 
@@ -9,19 +10,22 @@ from mintmark.errors import StoreUnavailable
 
 Operation = TypeVar("Operation")
 Outcome = Any  # What an operation answered, or the exception that it raised.
+Take = Callable[[], list[Operation]]  # The operations that wait. Until it is called others can join them.
 
 
 class Batcher(Generic[Operation]):
     """Hands operations to `commit` in batches, one batch at a time.
 
-    Belongs to one event loop. What `commit` promises is one outcome for each operation, in order; if it fails, all of
-    the batch fail with that exception.
+    Belongs to one event loop. `commit` takes its batch itself, once, in whatever thread, when it can write: the later,
+    the more share the batch. What it promises is one outcome for each operation, in order. If it fails, all of the
+    batch fail with that exception; all that wait, where it has taken none yet.
     """
 
-    def __init__(self, commit: "Callable[[Sequence[Operation]], asyncio.Future[list[Outcome]]]") -> None:
+    def __init__(self, commit: "Callable[[Take[Operation]], asyncio.Future[list[Outcome]]]") -> None:
         self._commit = commit
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[tuple[Operation, asyncio.Future[Outcome]]] = []
+        # One end is the loop's, the other that of the thread which commits.
+        self._waiting: deque[tuple[Operation, asyncio.Future[Outcome]]] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
@@ -48,18 +52,29 @@ class Batcher(Generic[Operation]):
         await self._idle.wait()
 
     def _start(self) -> None:
-        batch, self._waiting = self._waiting, []
-        operations = [operation for operation, _ in batch]
-        futures = [future for _, future in batch]
-        self._commit(operations).add_done_callback(lambda done: self._finish(futures, done))
+        futures: list[asyncio.Future[Outcome]] = []
 
-    def _finish(self, futures: list[asyncio.Future[Outcome]], done: asyncio.Future[list[Outcome]]) -> None:
+        def take() -> list[Operation]:
+            operations = []
+            while self._waiting:
+                operation, future = self._waiting.popleft()
+                operations.append(operation)
+                futures.append(future)
+            return operations
+
+        def finish(done: asyncio.Future[list[Outcome]]) -> None:
+            failure = done.exception()
+            if failure is not None and not futures:
+                take()
+            self._finish(futures, [failure] * len(futures) if failure is not None else done.result())
+
+        self._commit(take).add_done_callback(finish)
+
+    def _finish(self, futures: list[asyncio.Future[Outcome]], outcomes: list[Outcome]) -> None:
         if self._waiting:
             self._start()  # First of all: the store should not idle while the answers go out.
         else:
             self._idle.set()
-        failure = done.exception()
-        outcomes = [failure] * len(futures) if failure is not None else done.result()
         for future, outcome in zip(futures, outcomes, strict=True):
             if future.done():  # Its request was cancelled; the write stands.
                 continue
@@ -72,10 +87,10 @@ class Batcher(Generic[Operation]):
 class ThreadBatcher(Batcher[Operation]):
     """Commits in a thread of its own, for a `commit` that waits."""
 
-    def __init__(self, commit: Callable[[Sequence[Operation]], list[Outcome]]) -> None:
+    def __init__(self, commit: Callable[[Take[Operation]], list[Outcome]]) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mintmark-store")
         loop = asyncio.get_running_loop()
-        super().__init__(lambda operations: loop.run_in_executor(self._thread, commit, operations))
+        super().__init__(lambda take: loop.run_in_executor(self._thread, commit, take))
 
     async def run(self, function: Callable[[], Any]) -> Any:
         """Runs something else in the same thread, between two batches.

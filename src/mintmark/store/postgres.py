@@ -18,7 +18,7 @@ from mintmark.errors import ResourceExists, StartRefused, StoreUnavailable
 from mintmark.model import Identity, KeySlot, Resource, SealedSecret, StoredAccessKey, StoredSigningKey
 from mintmark.store import postgres_sql as sql
 from mintmark.store import rows
-from mintmark.store.batch import Batcher
+from mintmark.store.batch import Batcher, Take
 from mintmark.store.postgres_address import Address
 from mintmark.store.postgres_link import BEAT_SECONDS, REFUSED, Connection, Link, Primary, refuse_to_wait_in_vain, said
 from mintmark.store.postgres_schema import hold, migrate
@@ -296,8 +296,8 @@ class PostgresStore:
         """Batches over a connection of their own. Where one operation is refused, each is tried by itself."""
         link = self._link()
 
-        async def run(operations: Sequence[Any]) -> list[Any]:
-            started = perf_counter()
+        async def run(take: Take[Any]) -> list[Any]:
+            started, operations = perf_counter(), take()
             try:
                 try:
                     outcomes = await commit(link, operations)
@@ -310,7 +310,7 @@ class PostgresStore:
                 self._on_commit(len(operations), perf_counter() - started)
             return outcomes
 
-        return Batcher(lambda operations: asyncio.ensure_future(run(operations)))
+        return Batcher(lambda take: asyncio.ensure_future(run(take)))
 
     # Everything else.
 

@@ -19,7 +19,7 @@ from msgspec import Struct
 from mintmark.errors import ResourceExists, StartRefused, StoreUnavailable
 from mintmark.model import Identity, KeySlot, Resource, SealedSecret, StoredAccessKey, StoredSigningKey
 from mintmark.store import rows, sql
-from mintmark.store.batch import ThreadBatcher
+from mintmark.store.batch import Take, ThreadBatcher
 from mintmark.store.schema import MOVED, migrate
 
 Write = Callable[[apsw.Connection], Any]
@@ -306,13 +306,16 @@ class SqliteStore:
         with _failing_plainly(), self._transaction():
             migrate(self._db, now)
 
-    def _commit(self, writes: Sequence[Write]) -> list[Any]:
-        """One transaction for all: a constraint undoes one statement and leaves the transaction to the others."""
+    def _commit(self, take: Take[Write]) -> list[Any]:
+        """One transaction for all that wait when it has begun: a constraint undoes one statement and not the others."""
         started = perf_counter()
         try:
             with _failing_plainly():
                 try:
                     with self._transaction():
+                        writes = (
+                            take()
+                        )  # No sooner: whoever came while others had their turn need not wait for the next.
                         outcomes = self._write_together(writes)
                 except _REFUSED:  # One of many is, and they were all undone: then each has to be tried by itself.
                     with self._transaction():
