@@ -2,7 +2,7 @@
 
 Rounds are interleaved over the subjects. In each round all are started anew, each on an empty folder: so none profits
 from, or pays for, what an earlier round left. Then they are put under load in turn, one at a time, while the others
-rest: so measurements that are compared lie seconds apart, and every second round takes the turns the other way round.
+rest: so neighbours are measured seconds apart. Every second round takes the turns the other way round.
 Before each measurement comes a load that is not counted: it warms the server up, and every answer of it is verified.
 """
 
@@ -24,6 +24,7 @@ from bench.server import Answer, Place, Server, StartError, free_port, running
 from bench.subject import AnswerError, Operation, Subject
 
 STARTING = 60.0  # seconds a server has until it answers, and again until all its workers are at rest
+RESTING = 5.0  # seconds it has to come to rest after its loads, before the next subject's
 WARM_UP = 1  # seconds of load that are not counted
 
 
@@ -43,7 +44,9 @@ class Plan:
         """Which subjects run beside one another in a round, each with how many workers: once for each number."""
         for number, workers in enumerate(self.workers):
             yield [
-                (subject, workers if subject.scales else 1) for subject in self.subjects if subject.scales or not number
+                (subject, workers if subject.scales else 1)
+                for subject in self.subjects
+                if (subject.scales or not number) and set(self.operations) & set(subject.operations)
             ]
 
     def cells(self, subject: Subject, workers: int, connections: int) -> list[Cell]:
@@ -58,10 +61,11 @@ class Plan:
         """About how many seconds it takes."""
         starts = [start for together in self.starts() for start in together]
         loads = sum(len(self.cells(*start, connections)) for start in starts for connections in self.connections)
-        return self.rounds * (STARTS * len(starts) + (self.seconds + WARM_UP + VERIFIES) * loads)
+        turns = len(starts) * len(self.connections)
+        return self.rounds * (STARTS * len(starts) + RESTS * turns + (self.seconds + WARM_UP + VERIFIES) * loads)
 
 
-STARTS, VERIFIES = 4.0, 1.0  # seconds that it takes, for the estimate
+STARTS, VERIFIES, RESTS = 4.0, 1.0, 0.6  # seconds that it takes, for the estimate
 
 
 def measure_all(plan: Plan) -> Iterator[Sample]:
@@ -82,22 +86,23 @@ def measure_together(starts: Sequence[tuple[Subject, int]], plan: Plan, number: 
     with ExitStack() as stack:
         ready = []
         for subject, workers in starts:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=plan.data))
-            place = Place(Path(folder).resolve(), free_port(), workers)
-            server = stack.enter_context(running(subject.start(place), place))
-            try:
-                wait_until_ready(subject, server)
-            except StartError as error:
-                for connections in plan.connections:
-                    yield from (
-                        Sample(cell, number, fault=str(error)) for cell in plan.cells(subject, workers, connections)
-                    )
-            else:
-                ready.append((subject, server))
+            with ExitStack() as own:
+                folder = own.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=plan.data))
+                place = Place(Path(folder).resolve(), free_port(), workers)
+                server = own.enter_context(running(subject.start(place), place))
+                try:
+                    wait_until_ready(subject, server)
+                except StartError as error:
+                    cells = (cell for count in plan.connections for cell in plan.cells(subject, workers, count))
+                    yield from (Sample(cell, number, fault=str(error)) for cell in cells)
+                else:
+                    ready.append((subject, server))
+                    stack.push(own.pop_all())
         for connections in plan.connections:
             for subject, server in ready:
                 for cell in plan.cells(subject, server.place.workers, connections):
                     yield measure(subject.operations[cell.operation], server, cell, plan.seconds, number)
+                server.settle(RESTING)
 
 
 def wait_until_ready(subject: Subject, server: Server) -> None:

@@ -50,6 +50,6 @@ def _tables(samples: Sequence[Sample], operation: str) -> Iterator[str]:
         head, *rows = report.table(samples, operation, connections)
         head = tuple(UNITS[operation] if name == "a second" else name for name in head)
         # What all rows share is left out: the operation, the connections, and a column without a figure.
-        shown = [0, 2, *(column for column in range(4, len(head)) if any(row[column] != "-" for row in rows))]
+        shown = [0, 2, *(column for column in range(4, len(head)) if any(row[column] not in ("", "-") for row in rows))]
         yield f"{connections} connection{'' if connections == 1 else 's'}:"
         yield report.markdown([tuple(row[column] for column in shown) for row in (head, *rows)])

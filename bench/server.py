@@ -2,11 +2,12 @@
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,17 +84,16 @@ class Server:
     def usage(self) -> Usage:
         """A process that has ended counts through the parent that waited for it."""
         found = dict(_descendants(self.process.pid))
-        ticks = sum(int(tick) for fields in found.values() for tick in fields[11:15])
         largest = max((int(fields[21]) * PAGE for fields in found.values()), default=0)
-        return Usage(ticks * CLOCK_TICK, sum(map(_shared_out, found)), largest)
+        return Usage(_cpu(found), _memory(found), largest)
 
     def settle(self, seconds: float) -> None:
-        """Waits until start-up is over in every worker: no CPU used for 0.3 s, or `seconds` gone."""
+        """Waits until every process is at rest: no CPU used for 0.3 s, or `seconds` gone."""
         deadline = time.monotonic() + seconds
-        before = self.usage().cpu
+        before = _cpu(dict(_descendants(self.process.pid)))
         while time.monotonic() < deadline:
             time.sleep(0.3)
-            now = self.usage().cpu
+            now = _cpu(dict(_descendants(self.process.pid)))
             if now - before <= CLOCK_TICK:
                 return
             before = now
@@ -123,13 +123,32 @@ def _descendants(leader: int) -> Iterator[tuple[int, list[str]]]:
         generation = [process for process, fields in every.items() if int(fields[1]) in generation]
 
 
-def _shared_out(process: int) -> int:
-    """The process's share of memory: a page that three have counts for a third in each."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+def _cpu(found: Mapping[int, list[str]]) -> float:
+    """Seconds that they and those they waited for have used."""
+    return sum(int(tick) for fields in found.values() for tick in fields[11:15]) * CLOCK_TICK
+
+
+def _memory(processes: Iterable[int]) -> int:
+    """Bytes, where what they share counts once. It does not matter whether others share it too, as it would to Pss."""
+    private, shared = 0, dict[str, int]()
+    for process in processes:
+        with suppress(OSError):
+            for place, rss, own in mappings(Path(f"/proc/{process}/smaps").read_text(errors="replace")):
+                private += own
+                shared[place] = max(shared.get(place, 0), rss - own)
+    return private + sum(shared.values())
+
+
+def mappings(smaps: str) -> Iterator[tuple[str, int, int]]:
+    """Of each mapping in proc(5)'s smaps what it maps, and bytes that are resident and that nobody else maps.
+
+    A file is told by its device, inode and offset, other memory by its address: a child has its parent's at the same.
+    """
+    for text in re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", smaps, flags=re.MULTILINE)[1:]:
+        address, _, offset, device, inode = text.split(maxsplit=5)[:5]
+        sizes = {name: int(size) * 1024 for name, size in re.findall(r"^(\w+): +(\d+) kB$", text, re.MULTILINE)}
+        own = sizes.get("Private_Clean", 0) + sizes.get("Private_Dirty", 0)
+        yield f"{device} {inode} {offset}" if inode != "0" else address, sizes.get("Rss", 0), own
 
 
 @contextmanager

@@ -1,14 +1,15 @@
 """Group commit: what shares a batch, who hears what, and how it ends. Commits last until the test lets them end."""
 
 import asyncio
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from mintmark.errors import StoreUnavailable
-from mintmark.store.batch import Take, ThreadBatcher
+from mintmark.store.batch import Batcher, Take, ThreadBatcher
 
 PATIENCE = 10  # seconds until a test that hangs fails
 
@@ -75,6 +76,14 @@ class CommitsThatRefuse(Commits):
 
     def outcomes(self, operations: Sequence[str]) -> list[Any]:
         return [ValueError(operation) if operation == "bad" else operation for operation in operations]
+
+
+@pytest.fixture
+def threads_that_switch_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 def submit(batcher: ThreadBatcher[str], *operations: str) -> list[asyncio.Task[Any]]:
@@ -160,6 +169,7 @@ async def test_a_commit_that_raises_before_it_takes_a_batch_fails_all_that_wait_
     await batcher.close()
 
 
+@pytest.mark.usefixtures("threads_that_switch_often")
 async def test_nothing_is_lost_or_done_twice_while_one_thread_submits_and_the_other_takes() -> None:
     taken: list[int] = []
 
@@ -169,15 +179,43 @@ async def test_nothing_is_lost_or_done_twice_while_one_thread_submits_and_the_ot
         return list(operations)
 
     batcher = ThreadBatcher(commit)
+    futures = []
+    for number in range(20_000):
+        futures.append(batcher.submit(number))  # whether or not anything was answered
+        if number % 10 == 0:
+            await asyncio.sleep(0)
 
-    async def ask(first: int) -> list[Any]:
-        return [await batcher.submit(number) for number in range(first, first + 200)]
-
-    answers = await asyncio.gather(*(ask(first) for first in range(0, 6400, 200)))
-
-    assert [number for each in answers for number in each] == list(range(6400))
-    assert sorted(taken) == list(range(6400))
+    assert await asyncio.wait_for(asyncio.gather(*futures), PATIENCE) == list(range(20_000))
+    assert taken == list(range(20_000))
     await batcher.close()
+
+
+async def test_a_commit_that_is_cancelled_fails_its_batch_and_nothing_later() -> None:
+    begun = asyncio.Event()
+
+    async def commit(take: Take[str]) -> list[Any]:
+        operations = take()
+        if operations == ["a"]:
+            begun.set()
+            await asyncio.Event().wait()
+        return list(operations)
+
+    commits: list[asyncio.Future[list[Any]]] = []
+
+    def start(take: Take[str]) -> asyncio.Future[list[Any]]:
+        commits.append(asyncio.ensure_future(commit(take)))
+        return commits[-1]
+
+    batcher = Batcher(start)
+    first = batcher.submit("a")
+    await begun.wait()
+    second = batcher.submit("b")
+    commits[0].cancel()
+
+    with pytest.raises(StoreUnavailable):
+        await first
+    assert await asyncio.wait_for(second, PATIENCE) == "b"
+    await asyncio.wait_for(batcher.close(), PATIENCE)
 
 
 async def test_a_batcher_at_rest_starts_again() -> None:

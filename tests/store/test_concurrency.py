@@ -7,7 +7,7 @@ import apsw
 import pytest
 
 import mintmark.store.sqlite
-from builders import an_identity
+from builders import NOON, an_identity
 from mintmark.errors import StoreUnavailable
 from mintmark.store.sqlite import SqliteStore
 from store.process import migrate, run_together
@@ -106,6 +106,26 @@ async def test_writes_that_come_while_another_process_has_its_turn_share_the_nex
 
     await asyncio.gather(*writing)
     assert commits == [3]
+    await first.close()
+    await second.close()
+
+
+async def test_a_revocation_that_shares_a_batch_with_an_issue_ends_its_token(database: Path) -> None:
+    first, second, identity = SqliteStore(database), SqliteStore(database), an_identity(1)
+    whose = identity.resource_id, identity.suffix
+    await second.create_identity(identity)
+
+    with first._transaction():
+        issuing = asyncio.ensure_future(second.issue(*whose, NOON))
+        revoking = asyncio.ensure_future(second.revoke_tokens(*whose, NOON))
+        again = asyncio.ensure_future(second.issue(*whose, NOON))
+        await asyncio.wait([issuing, revoking, again], timeout=0.1)
+
+    issued = [await issuing, await again]
+    assert await revoking
+    now = await second.identity(*whose)
+    assert now is not None
+    assert [each.generation for each in issued if each is not None] == [now.generation - 1] * 2
     await first.close()
     await second.close()
 

@@ -116,3 +116,14 @@ def test_a_run_of_some_subjects_does_not_write_the_page(capsys: pytest.CaptureFi
 
     assert before == page.PAGE.read_bytes()
     assert "not measured: bare" in capsys.readouterr().err
+
+
+def test_a_column_without_a_figure_is_left_out_even_beside_an_invalid_row() -> None:
+    samples = [a_sample("mintmark"), Sample(Cell("careful", 2, 16), 1, fault="no answer under load")]
+
+    measured = page.measured(a_run(*samples))
+
+    head = next(line for line in measured.splitlines() if line.startswith("| subject"))
+    assert "of careful" not in head
+    assert "of its create" not in head
+    assert "| careful | 2 | invalid |" in measured

@@ -10,14 +10,14 @@ from mintmark.errors import StoreUnavailable
 
 Operation = TypeVar("Operation")
 Outcome = Any  # What an operation answered, or the exception that it raised.
-Take = Callable[[], list[Operation]]  # The operations that wait. Until it is called others can join them.
+Take = Callable[[], list[Operation]]  # Answers the operations that wait. Until it is called others can join them.
 
 
 class Batcher(Generic[Operation]):
     """Hands operations to `commit` in batches, one batch at a time.
 
-    Belongs to one event loop. `commit` takes its batch itself, once, in whatever thread, when it can write: the later,
-    the more share the batch. What it promises is one outcome for each operation, in order. If it fails, all of the
+    Belongs to one event loop. `commit` takes its batch itself, once, in whatever thread: the nearer to its writing, the
+    more share the batch. What it promises is one outcome for each operation, in order. If it fails, all of the
     batch fail with that exception; all that wait, where it has taken none yet.
     """
 
@@ -63,7 +63,7 @@ class Batcher(Generic[Operation]):
             return operations
 
         def finish(done: asyncio.Future[list[Outcome]]) -> None:
-            failure = done.exception()
+            failure = StoreUnavailable() if done.cancelled() else done.exception()
             if failure is not None and not futures:
                 take()
             self._finish(futures, [failure] * len(futures) if failure is not None else done.result())

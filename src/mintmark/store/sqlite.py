@@ -313,9 +313,7 @@ class SqliteStore:
             with _failing_plainly():
                 try:
                     with self._transaction():
-                        writes = (
-                            take()
-                        )  # No sooner: whoever came while others had their turn need not wait for the next.
+                        writes = take()  # Now: who came while others had their turn is in, and need not wait again.
                         outcomes = self._write_together(writes)
                 except _REFUSED:  # One of many is, and they were all undone: then each has to be tried by itself.
                     with self._transaction():
@@ -336,20 +334,24 @@ class SqliteStore:
         """
         inserts: list[_Insert] = []
         issues: list[tuple[int, _Issue]] = []
-        outcomes: list[Any] = [None] * len(writes)
+        others: list[tuple[int, Write]] = []
         for number, write in enumerate(writes):
             if isinstance(write, _Insert):
                 inserts.append(write)
             elif isinstance(write, _Issue):
                 issues.append((number, write))
             else:
-                outcomes[number] = self._attempt(write)
+                others.append((number, write))
+        outcomes: list[Any] = [None] * len(writes)
         for some in _in_parts(inserts):
             self._insert_together(some)
         for those in _in_parts(issues):
             issued = self._issue_together([issue for _, issue in those])
             for (number, _), identity in zip(those, issued, strict=True):
                 outcomes[number] = identity
+        # Last: a revocation that shares the batch of an Issue ends its token, whichever came first.
+        for number, write in others:
+            outcomes[number] = self._attempt(write)
         return outcomes
 
     def _insert_together(self, writes: "Sequence[_Insert]") -> None:
