@@ -132,12 +132,14 @@ def measure(operation: Operation, server: Server, cell: Cell, seconds: int, numb
     try:
         verified = verify_all(operation, server, cell.connections)
         size = len(examine(operation, server).body)
-        before = server.usage()
-        load = press(operation.request(server), cell.connections, seconds, server.place.folder)
+        request, before = operation.request(server), server.usage()
+        load = press(request, cell.connections, seconds, server.place.folder)
         after = server.usage()
         examine(operation, server)
     except (AnswerError, LoadError) as error:
         return Sample(cell, number, verified=verified, fault=str(error))
+    except (OSError, HTTPException, LookupError, ValueError) as error:  # What is to be asked could not be prepared.
+        return Sample(cell, number, verified=verified, fault=f"{type(error).__name__}: {error}")
     return Sample(cell, number, load, after.cpu - before.cpu, after.memory, verified, fault_of(load, size))
 
 

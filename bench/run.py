@@ -23,6 +23,7 @@ QUICK = {
     "connections": [16, 64],
     "workers": [2],
     "rounds": 2,
+    "json": BUILD / "bench-quick.json",
 }
 
 
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return fail(f"{options.kept}: {error}")
     else:
         plan = plan_of(options)
-        if reason := hindrance(plan):
+        if reason := hindrance(plan.data):
             return fail(reason)
         run = measure(plan)
         results.save(run, options.json)
@@ -73,7 +74,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--subjects", type=subjects, default=SUBJECTS, help="default: all")
     add("--operations", type=names, default=OPERATIONS, help="default create,issue; of each subject those it has")
     add("--data", type=Path, default=BUILD, help="folder for data, on a disk (default build)")
-    add("--json", type=Path, default=BUILD / "bench.json", help="where to keep the run (default build/bench.json)")
+    add(
+        "--json",
+        type=Path,
+        default=BUILD / "bench.json",
+        help="where to keep the run (default build/bench.json, of a quick one build/bench-quick.json)",
+    )
     add("--from", type=Path, dest="kept", metavar="FILE", help="measure nothing, take the run that FILE keeps")
     add("--markdown", action="store_true", help="print Markdown tables")
     add("--write", action="store_true", help="write docs/benchmarks.md and its picture, if all subjects were measured")
@@ -86,15 +92,15 @@ def plan_of(options: argparse.Namespace) -> Plan:
     return Plan(**{name: getattr(options, name) for name in Plan.__dataclass_fields__})
 
 
-def hindrance(plan: Plan) -> str:
-    """Why nothing can be measured here, or nothing."""
+def hindrance(data: Path) -> str:
+    """Why nothing can be measured here with that folder for data, or nothing."""
     if not sys.platform.startswith("linux"):
         return "The benchmark reads /proc: it runs on Linux only."
     if not shutil.which("wrk"):
         return "The benchmark needs wrk: install Debian's package wrk (apt-get install wrk)."
-    plan.data.mkdir(parents=True, exist_ok=True)
-    if machine.file_system(plan.data) == "tmpfs":
-        return f"{plan.data} is in memory, where syncing costs nothing: name a folder on a disk with --data."
+    data.mkdir(parents=True, exist_ok=True)
+    if machine.file_system(data) == "tmpfs":
+        return f"{data} is in memory, where syncing costs nothing: name a folder on a disk with --data."
     return ""
 
 

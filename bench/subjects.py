@@ -20,7 +20,7 @@ ACCESS_KEY = base64.b64encode(b"only to measure, on this machine").decode()
 CREATE = b'{"createTokenWithScopes":["chat","voip"]}'
 ISSUE = b'{"scopes":["chat","voip"]}'
 IDENTITIES = 128
-VERSION = "?api-version=2023-10-01"
+VERSION, GET_VERSION = "?api-version=2023-10-01", "?api-version=2025-03-02-preview"
 
 
 def _signed(server: Server, target: str, body: bytes) -> Request:
@@ -39,6 +39,15 @@ def _create_securely(server: Server) -> Request:
 def _issue(server: Server) -> Request:
     return _in_turn(
         _signed(server, f"/identities/{identity}/:issueAccessToken{VERSION}", ISSUE)
+        for identity in _identities(server, _create(server))
+    )
+
+
+def get(server: Server) -> Request:
+    """Mintmark's Get, of the identities that tokens are issued for in turn."""
+    key = served.resource(server).key
+    return _in_turn(
+        served.signed(server.place.port, key, "GET", f"/identities/{identity}{GET_VERSION}")
         for identity in _identities(server, _create(server))
     )
 

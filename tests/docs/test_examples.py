@@ -11,12 +11,15 @@ from running import RunningServer
 LEAST_REASON = 10  # characters
 
 
-def starts_servers(page: Path) -> bool:
-    return "mintmark serve --" in page.read_text() or page.name == "use-in-tests.md"
+LONG = {"use-in-tests.md", "sign-in-without-keys.md", "connect-an-sdk.md", "back-up.md"}
+
+
+def takes_long(page: Path) -> bool:
+    return page.name in LONG or "mintmark serve --" in page.read_text()
 
 
 PAGES = [
-    pytest.param(page, id=str(page.relative_to(ROOT)), marks=[pytest.mark.long] if starts_servers(page) else [])
+    pytest.param(page, id=str(page.relative_to(ROOT)), marks=[pytest.mark.long] if takes_long(page) else [])
     for page in SHARING
 ]
 

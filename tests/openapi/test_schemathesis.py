@@ -102,6 +102,7 @@ def test_no_input_gives_a_5xx_or_an_error_outside_the_envelope(
         assert 400 in seen, label
 
 
+@pytest.mark.long
 def test_it_finds_a_5xx_where_there_is_one(server: RunningServer, identities: list[str]) -> None:
     """The proof that the test above can fail."""
     fault = b'{"operation":"revoke","status":500,"count":1000000}'

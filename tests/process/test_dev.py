@@ -231,7 +231,7 @@ def test_the_data_survive_a_restart(tmp_path: Path) -> None:
         assert holds(second, token)
 
 
-@pytest.mark.parametrize("way", ["flag", "variable"])
+@pytest.mark.parametrize("way", ["flag", pytest.param("variable", marks=pytest.mark.long)])
 def test_another_algorithm_signs_and_older_tokens_still_hold(way: str, tmp_path: Path) -> None:
     data = ("--data", str(tmp_path / "data"))
     with running_server(*data) as first:

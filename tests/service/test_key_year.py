@@ -245,7 +245,9 @@ def a_year(chance: random.Random) -> list[Step]:
     ]
 
 
-@pytest.mark.parametrize(("seed", "days"), [(1, 90), (2, 7), (3, 1)])
+@pytest.mark.parametrize(
+    ("seed", "days"), [(1, 90), pytest.param(2, 7, marks=pytest.mark.long), pytest.param(3, 1, marks=pytest.mark.long)]
+)
 def test_for_a_year_or_200_steps_every_token_that_lives_can_be_verified(seed: int, days: int) -> None:
     world = asyncio.run(live(days * DAY, a_year(random.Random(seed)), until=365 * DAY))
 

@@ -446,6 +446,7 @@ def rows(database: Path, table: str) -> list[Any]:
         return connection.execute(f"select * from {table} order by 1, 2").fetchall()
 
 
+@pytest.mark.long
 class TestKilled:
     """With SIGKILL, before each line of the code in turn."""
 

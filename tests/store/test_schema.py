@@ -100,6 +100,7 @@ async def test_a_file_of_another_release_is_refused_and_left_as_it_is(
     db.close()
 
 
+@pytest.mark.long
 def test_processes_that_race_to_open_and_migrate_a_new_file_all_succeed(tmp_path: Path) -> None:
     for race in range(RACES):
         path = tmp_path / f"{race}.db"

@@ -287,9 +287,24 @@ class Protocol(HttpToolsProtocol):
             self._line.join(self._start_in_turn, cycle)
 
     def _start_in_turn(self, cycle: RequestResponseCycle, is_in_time: bool) -> None:  # noqa: FBT001  as the line calls
-        if not is_in_time:
-            cycle.scope["extensions"] = {**self._extensions, TOO_LATE: {}}
-        self._start_asgi_task(cycle, self.app)
+        if is_in_time:
+            self._start_asgi_task(cycle, self.app)
+            return
+        cycle.scope["extensions"] = {**self._extensions, TOO_LATE: {}}
+        if self.flow.write_paused:
+            self._start_asgi_task(cycle, self.app)  # It has to wait until the client takes something.
+        else:
+            self._run_at_once(cycle)
+
+    def _run_at_once(self, cycle: RequestResponseCycle) -> None:
+        """Has the application refuse a request without a task, which would cost half as much again as the refusal."""
+        refusing = cycle.run_asgi(self.app)
+        try:
+            refusing.send(None)
+        except StopIteration:
+            return
+        refusing.close()  # It waits for something: then it is no application of ours, and cannot go on without a task.
+        self.transport.abort()
 
     def _header_size(self) -> int:
         """As it was sent, each field with one space after its colon."""

@@ -25,6 +25,7 @@ SEED_BYTES = 32
 _log = logging.getLogger(__name__)
 _EXPOSED = b"api-supported-versions, MS-CV, Retry-After, X-Processing-Time, x-ms-client-request-id"
 _PREFLIGHT_AGE = b"7200"  # seconds; browsers keep no longer
+_OVERLOADED = refusal(Overloaded())  # Made once: where it is needed, time is short.
 
 
 class RequestLog(Protocol):
@@ -93,10 +94,13 @@ class Endpoint:
         call.route = self._route
         call.id = self._edge.vector()
         try:
-            answer = await self._handler(call)(call)
-            # Those that were begun together do their work first, and then answer one right after the other: a client
-            # or proxy that waits for many of them wakes once, not once for each (docs/decisions/0013).
-            await asyncio.sleep(0)
+            if call.is_too_late:
+                answer = _OVERLOADED  # Without waiting for anything: the server under us may not run it as a task.
+            else:
+                answer = await self._handler(call)(call)
+                # Those that were begun together do their work first, and then answer one right after the other: a
+                # client or proxy that waits for many of them wakes once, not once for each (docs/decisions/0013).
+                await asyncio.sleep(0)
         except RequestRefused as refused:
             answer = refusal(refused)
             if isinstance(refused, StoreUnavailable):
@@ -117,8 +121,6 @@ class Endpoint:
             log(call, answer, milliseconds)
 
     def _handler(self, call: Call) -> Guarded:
-        if call.is_too_late:
-            raise Overloaded
         handler = self._methods.get(call.method)
         if call.path.endswith("\n"):  # The router's pattern would let that pass.
             raise RouteNotFound
