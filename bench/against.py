@@ -49,11 +49,11 @@ def start(checkout: Path, place: Place) -> Command:
 def measure(server: Server, operation: str, connections: int, seconds: int) -> tuple[Load, float]:
     """A load, and CPU seconds for one request. Raises LoadError where it is not valid."""
     request = REQUESTS[operation](server)
-    size, before = len(send(request).body), server.usage().cpu
+    size, before = len(send(request).body), server.cpu()
     load = press(request, connections, seconds, server.place.folder)
     if fault := fault_of(load, size):
         raise LoadError(fault)
-    used = server.usage().cpu - before
+    used = server.cpu() - before
     server.settle(RESTING)
     return load, used / load.requests
 

@@ -132,7 +132,7 @@ def measure(operation: Operation, server: Server, cell: Cell, seconds: int, numb
     try:
         verified = verify_all(operation, server, cell.connections)
         size = len(examine(operation, server).body)
-        request, before = operation.request(server), server.usage()
+        request, before = operation.request(server), server.cpu()
         load = press(request, cell.connections, seconds, server.place.folder)
         after = server.usage()
         examine(operation, server)
@@ -140,7 +140,7 @@ def measure(operation: Operation, server: Server, cell: Cell, seconds: int, numb
         return Sample(cell, number, verified=verified, fault=str(error))
     except (OSError, HTTPException, LookupError, ValueError) as error:  # What is to be asked could not be prepared.
         return Sample(cell, number, verified=verified, fault=f"{type(error).__name__}: {error}")
-    return Sample(cell, number, load, after.cpu - before.cpu, after.memory, verified, fault_of(load, size))
+    return Sample(cell, number, load, after.cpu - before, after.memory, verified, fault_of(load, size))
 
 
 def verify_all(operation: Operation, server: Server, connections: int) -> int:

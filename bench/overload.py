@@ -284,11 +284,11 @@ async def offer(server: Server, peak: float, phases: Sequence[Phase], connection
     client = Client(SLOWED.request(server), [time for own in times for time in own])
     await client.open(connections)
     cpu, sent = [], 0
-    before = server.usage().cpu
+    before = server.cpu()
     for phase, own in zip(phases, times, strict=True):
         await client.send(range(sent, sent + len(own)))
         sent += len(own)
-        after = (await asyncio.to_thread(server.usage)).cpu
+        after = await asyncio.to_thread(server.cpu)
         cpu.append(after - before)
         before = after
         say(f"{phase.name}: {len(own):,} requests in {phase.seconds} s")

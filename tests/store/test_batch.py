@@ -90,6 +90,16 @@ def submit(batcher: ThreadBatcher[str], *operations: str) -> list[asyncio.Task[A
     return [asyncio.ensure_future(batcher.submit(operation)) for operation in operations]
 
 
+async def submit_before_the_turn(commits: CommitsInTurn, batcher: ThreadBatcher[str]) -> list[asyncio.Task[Any]]:
+    """`a`, and `b` when the commit has begun and waits for its turn, which then comes or never does."""
+    tasks = submit(batcher, "a")
+    await asyncio.wait_for(commits.waits.wait(), PATIENCE)
+    tasks += submit(batcher, "b")
+    await asyncio.sleep(0)
+    commits.has_turn.set()
+    return tasks
+
+
 async def test_an_operation_alone_is_committed_at_once() -> None:
     commits = Commits()
     batcher = ThreadBatcher(commits)
@@ -137,11 +147,7 @@ async def test_while_one_batch_commits_the_next_one_collects() -> None:
 async def test_what_comes_before_a_batch_is_taken_joins_it() -> None:
     commits = CommitsInTurn()
     batcher = ThreadBatcher(commits)
-    tasks = submit(batcher, "a")
-    await asyncio.wait_for(commits.waits.wait(), PATIENCE)
-    tasks += submit(batcher, "b")
-    await asyncio.sleep(0)
-    commits.has_turn.set()
+    tasks = await submit_before_the_turn(commits, batcher)
 
     assert await commits.begun() == ["a", "b"]
     tasks += submit(batcher, "c")
@@ -154,11 +160,7 @@ async def test_what_comes_before_a_batch_is_taken_joins_it() -> None:
 async def test_a_commit_that_raises_before_it_takes_a_batch_fails_all_that_wait_and_nobody_later() -> None:
     commits = CommitsInTurn(comes=False)
     batcher = ThreadBatcher(commits)
-    failing = submit(batcher, "a")
-    await asyncio.wait_for(commits.waits.wait(), PATIENCE)
-    failing += submit(batcher, "b")
-    await asyncio.sleep(0)
-    commits.has_turn.set()
+    failing = await submit_before_the_turn(commits, batcher)
 
     outcomes = await asyncio.gather(*failing, return_exceptions=True)
 
