@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from mintmark.errors import StartRefused, StoreUnavailable
 from mintmark.http.connections import DEFAULT_BOUNDS, Bounds, Connections, fit_open_files
+from mintmark.http.outbox import Outbox
 from mintmark.http.protocol import Protocol, Strangers
 from mintmark.http.waiting import WaitingLine
 from mintmark.logs import logging_aside
@@ -95,9 +96,9 @@ async def _serve(build: Callable[[], Awaitable[Running]], parent: int, ready: in
     # What was made for the start lives as long as the worker: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
-    line = WaitingLine(loop)
+    line, outbox = WaitingLine(loop), Outbox(loop)
     servers = [
-        _Server(_config(listener), connections, line if listener.refuses_late else None)
+        _Server(_config(listener), connections, outbox, line if listener.refuses_late else None)
         for listener in running.listeners
     ]
     serving = [
@@ -169,9 +170,11 @@ async def _every_minute(sweep: Callable[[], Awaitable[None]]) -> None:
 class _Server(uvicorn.Server):
     """Leaves signals alone: several servers share the process, and the parent decides."""
 
-    def __init__(self, config: uvicorn.Config, connections: Connections, line: WaitingLine | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, connections: Connections, outbox: Outbox, line: WaitingLine | None
+    ) -> None:
         super().__init__(config)
-        self._connections, self._line = connections, line
+        self._connections, self._outbox, self._line = connections, outbox, line
         self._strangers = Strangers()
 
     @contextlib.contextmanager
@@ -188,10 +191,14 @@ class _Server(uvicorn.Server):
                 "ssl_handshake_timeout": bounds.handshake_seconds,
                 "ssl_shutdown_timeout": bounds.write_seconds,
             }
+
+        def connect() -> Protocol:
+            return Protocol(config, self.server_state, self._connections, self._strangers, self._outbox, self._line)
+
         loop = asyncio.get_running_loop()
         self.servers = [
             await loop.create_server(
-                lambda: Protocol(config, self.server_state, self._connections, self._strangers, self._line),
+                connect,
                 sock=listening,
                 backlog=config.backlog,
                 **tls,

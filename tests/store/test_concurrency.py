@@ -81,7 +81,7 @@ async def test_a_store_that_waits_for_another_process_s_turn_does_not_hold_up_it
             turns += 1
             await asyncio.sleep(0)
 
-    with first._transaction():
+    with first._own_turn():
         counting = asyncio.ensure_future(count_turns_of_the_loop())
         writing = asyncio.ensure_future(second.create_identity(an_identity(1)))
         done, _ = await asyncio.wait([writing], timeout=0.1)
@@ -98,7 +98,7 @@ async def test_writes_that_come_while_another_process_has_its_turn_share_the_nex
     commits: list[int] = []
     first, second = SqliteStore(database), SqliteStore(database, on_commit=lambda writes, _: commits.append(writes))
 
-    with first._transaction():
+    with first._own_turn():
         writing = [asyncio.ensure_future(second.create_identity(an_identity(1)))]
         await asyncio.wait(writing, timeout=0.1)  # Its commit has begun, and waits.
         writing += [asyncio.ensure_future(second.create_identity(an_identity(number))) for number in (2, 3)]
@@ -115,7 +115,7 @@ async def test_a_revocation_that_shares_a_batch_with_an_issue_ends_its_token(dat
     whose = identity.resource_id, identity.suffix
     await second.create_identity(identity)
 
-    with first._transaction():
+    with first._own_turn():
         issuing = asyncio.ensure_future(second.issue(*whose, NOON))
         revoking = asyncio.ensure_future(second.revoke_tokens(*whose, NOON))
         again = asyncio.ensure_future(second.issue(*whose, NOON))

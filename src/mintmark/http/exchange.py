@@ -5,6 +5,8 @@ from typing import cast
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent, HTTPRequestEvent, HTTPResponseStartEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from mintmark.http.outbox import Outbox
+
 _WITHOUT_BODY = (204, 304)  # RFC 9110, section 6.4.1
 
 
@@ -12,8 +14,12 @@ class Exchange(RequestResponseCycle):
     """Head and body of an answer in one system call, and so mostly in one packet.
 
     A request or an answer in several parts goes uvicorn's way.
+
+    Attributes:
+        outbox: through which the answer leaves; given by the connection.
     """
 
+    outbox: Outbox
     _head: HTTPResponseStartEvent | None = None  # kept until the body is there
 
     async def receive(self) -> ASGIReceiveEvent:
@@ -40,7 +46,7 @@ class Exchange(RequestResponseCycle):
         await super().send(message)
 
     def _answer(self, head: HTTPResponseStartEvent, body: bytes) -> bool:
-        """Writes all of it; or nothing where it is not the usual, and says so.
+        """Sends all of it on its way; or nothing where it is not the usual, and says so.
 
         Raises:
             RuntimeError: a header has a line break in it.
@@ -58,10 +64,11 @@ class Exchange(RequestResponseCycle):
         if b"\r" in text or b"\n" in text:
             raise RuntimeError("A header has a line break in it.")
         self.response_started, self.waiting_for_100_continue = True, False
-        self.transport.write(STATUS_LINE[status] + b"\r\n".join((*lines, b"", body)))
+        self.outbox.write(self.transport, STATUS_LINE[status] + b"\r\n".join((*lines, b"", body)))
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:
+            self.outbox.flush()
             self.transport.close()
         self.on_response()
         return True

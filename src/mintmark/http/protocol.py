@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 from mintmark.http.connections import GOODBYE, Connections, Phase
 from mintmark.http.exchange import Exchange
 from mintmark.http.framing import TRAILER, HeadRefused, Refusal, check_head
+from mintmark.http.outbox import Outbox
 from mintmark.http.waiting import WaitingLine
 from mintmark.web.call import ABORT, TOO_LATE
 from mintmark.web.problems import envelope
@@ -98,10 +99,12 @@ class Protocol(HttpToolsProtocol):
         server_state: ServerState,
         connections: Connections,
         strangers: Strangers,
+        outbox: Outbox,
         line: WaitingLine | None = None,
     ) -> None:
         super().__init__(config, server_state, {})
         self._strangers = strangers
+        self._outbox = outbox
         self._line = line
         self.phase = Phase.FRESH
         self.since = self.loop.time()
@@ -157,6 +160,7 @@ class Protocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Keeps a plain connection open for the answer when the client has only finished sending."""
+        self._outbox.flush()  # Or the transport would close with an answer still waiting.
         if not self.is_answering or self.phase in (_BODY, Phase.CLOSING) or self.scheme != "http":
             return False
         self.cycle.keep_alive = False
@@ -272,6 +276,7 @@ class Protocol(HttpToolsProtocol):
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
+        self.cycle.outbox = self._outbox
         if must_wait:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
@@ -369,6 +374,7 @@ class Protocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
             if cycle.response_started:
+                self._outbox.flush()
                 self.transport.close()
                 return
             if not self.pipeline:
@@ -388,6 +394,7 @@ class Protocol(HttpToolsProtocol):
         """
         if self.transport.is_closing():
             return
+        self._outbox.flush()
         if refusal is NO_HTTP:
             self._strangers.note(self.loop)
         body = envelope(refusal.code, refusal.message)
@@ -431,6 +438,7 @@ class Protocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Stops without waiting for an idle client to answer TLS's goodbye: it may have gone to sleep."""
+        self._outbox.flush()
         super().shutdown()
         self._is_stopping = True
         self._hang_up_soon()

@@ -3,8 +3,10 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, TypeVar, cast
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Generic, TypeVar
 
 from mintmark.errors import StoreUnavailable
 
@@ -76,21 +78,20 @@ class Batcher(Generic[Operation]):
         else:
             self._idle.set()
         for future, outcome in zip(futures, outcomes, strict=True):
-            if future.done():  # Its request was cancelled; the write stands.
-                continue
-            if isinstance(outcome, BaseException):
-                future.set_exception(cast("Exception", outcome))
-            else:
-                future.set_result(outcome)
+            _settle(future, outcome)  # Where its request was cancelled, the write stands nevertheless.
 
 
 class ThreadBatcher(Batcher[Operation]):
-    """Commits in a thread of its own, for a `commit` that waits."""
+    """Commits in a thread of its own, for a `commit` that waits.
+
+    Not an executor's: that makes some sixty Python calls for each job, half of them in the event loop's thread.
+    """
 
     def __init__(self, commit: Callable[[Take[Operation]], list[Outcome]]) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mintmark-store")
-        loop = asyncio.get_running_loop()
-        super().__init__(lambda take: loop.run_in_executor(self._thread, commit, take))
+        self._jobs: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._thread = Thread(target=self._work, name="mintmark-store")
+        super().__init__(lambda take: self._enqueue(partial(commit, take)))
+        self._thread.start()
 
     async def run(self, function: Callable[[], Any]) -> Any:
         """Runs something else in the same thread, between two batches.
@@ -100,9 +101,35 @@ class ThreadBatcher(Batcher[Operation]):
         """
         if self._closed:
             raise StoreUnavailable
-        return await self._loop.run_in_executor(self._thread, function)
+        return await self._enqueue(function)
 
     async def close(self) -> None:
         """Waits for the operations submitted so far and ends the thread."""
         await super().close()
-        await asyncio.to_thread(self._thread.shutdown)
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _enqueue(self, function: Callable[[], Any]) -> "asyncio.Future[Any]":
+        future = self._loop.create_future()
+        self._jobs.put((function, future))
+        return future
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            function, future = job
+            outcome: Outcome
+            try:
+                outcome = function()
+            except BaseException as error:  # noqa: BLE001  whoever waits gets it
+                outcome = error
+            self._loop.call_soon_threadsafe(_settle, future, outcome)
+
+
+def _settle(future: "asyncio.Future[Any]", outcome: Outcome) -> None:
+    """Tells who waits, unless it was cancelled meanwhile."""
+    if future.done():
+        return
+    if isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

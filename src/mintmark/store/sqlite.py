@@ -303,18 +303,17 @@ class SqliteStore:
         return found
 
     def _migrate(self, now: int) -> None:
-        with _failing_plainly(), self._transaction():
+        with _failing_plainly(), self._own_turn(), self._transaction():
             migrate(self._db, now)
 
     def _commit(self, take: Take[Write]) -> list[Any]:
-        """One transaction for all that wait when it has begun: a constraint undoes one statement and not the others."""
+        """One transaction for all that wait at our turn: a constraint undoes one statement and not the others."""
         started = perf_counter()
         try:
-            with _failing_plainly():
+            with _failing_plainly(), self._own_turn():
+                writes = take()  # Now: who came while others had their turn is in, and need not wait again.
                 try:
-                    with self._transaction():
-                        writes = take()  # Now: who came while others had their turn is in, and need not wait again.
-                        outcomes = self._write_together(writes)
+                    outcomes = self._write_together(writes)
                 except _REFUSED:  # One of many is, and they were all undone: then each has to be tried by itself.
                     with self._transaction():
                         outcomes = [self._attempt(write) for write in writes]
@@ -343,15 +342,19 @@ class SqliteStore:
             else:
                 others.append((number, write))
         outcomes: list[Any] = [None] * len(writes)
-        for some in _in_parts(inserts):
-            self._insert_together(some)
-        for those in _in_parts(issues):
-            issued = self._issue_together([issue for _, issue in those])
-            for (number, _), identity in zip(those, issued, strict=True):
-                outcomes[number] = identity
-        # Last: a revocation that shares the batch of an Issue ends its token, whichever came first.
-        for number, write in others:
-            outcomes[number] = self._attempt(write)
+        if len(inserts) == len(writes) <= STATEMENT_SIZES[-1]:
+            self._insert_together(inserts)  # A single statement is a transaction of its own.
+            return outcomes
+        with self._transaction():
+            for some in _in_parts(inserts):
+                self._insert_together(some)
+            for those in _in_parts(issues):
+                issued = self._issue_together([issue for _, issue in those])
+                for (number, _), identity in zip(those, issued, strict=True):
+                    outcomes[number] = identity
+            # Last: a revocation that shares the batch of an Issue ends its token, whichever came first.
+            for number, write in others:
+                outcomes[number] = self._attempt(write)
         return outcomes
 
     def _insert_together(self, writes: "Sequence[_Insert]") -> None:
@@ -390,15 +393,14 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._own_turn():
-            self._db.execute("begin immediate")
-            try:
-                yield
-                self._db.execute("commit")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("rollback")
-                raise
+        self._db.execute("begin immediate")
+        try:
+            yield
+            self._db.execute("commit")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("rollback")
+            raise
 
     @contextmanager
     def _own_turn(self) -> Iterator[None]:

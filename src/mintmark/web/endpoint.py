@@ -98,9 +98,6 @@ class Endpoint:
                 answer = _OVERLOADED  # Without waiting for anything: the server under us may not run it as a task.
             else:
                 answer = await self._handler(call)(call)
-                # Those that were begun together do their work first, and then answer one right after the other: a
-                # client or proxy that waits for many of them wakes once, not once for each (docs/decisions/0013).
-                await asyncio.sleep(0)
         except RequestRefused as refused:
             answer = refusal(refused)
             if isinstance(refused, StoreUnavailable):
