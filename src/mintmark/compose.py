@@ -247,8 +247,9 @@ class Server(Struct, frozen=True, kw_only=True):
             logs=logs,
         )
         # A laptop that was asleep is not overloaded: in development all are answered.
-        https = Listener(self.sockets.https, public, self.certificate, self.tls, refuses_late=not is_dev)
-        http = Listener(self.sockets.http, public, refuses_late=not is_dev)
+        refuse_late = None if is_dev else public.refuse_late
+        https = Listener(self.sockets.https, public, self.certificate, self.tls, refuse_late=refuse_late)
+        http = Listener(self.sockets.http, public, refuse_late=refuse_late)
         return [listener for listener in (https, http) if listener.sockets]
 
     def _admin_app(self, service: Service, keys: SigningKeys, metrics: Metrics, logs: Sequence[RequestLog]) -> object:

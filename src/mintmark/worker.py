@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from msgspec import Struct
 from mintmark.errors import StartRefused, StoreUnavailable
 from mintmark.http.connections import DEFAULT_BOUNDS, Bounds, Connections, fit_open_files
 from mintmark.http.outbox import Outbox
-from mintmark.http.protocol import Protocol, Strangers
+from mintmark.http.protocol import Protocol, RefuseLate, Strangers
 from mintmark.http.waiting import WaitingLine
 from mintmark.logs import logging_aside
 from mintmark.settings.files import load_certificate, open_certificate
@@ -27,6 +28,9 @@ from mintmark.settings.files import load_certificate, open_certificate
 _log = logging.getLogger(__name__)
 
 GRACE = 10  # seconds that requests in flight have to finish
+# Of each listening socket in a turn of the event loop. The library accepts one connection in a turn for each descriptor
+# that it is given, and turns are long when many come at once.
+ACCEPTED_AT_ONCE = 2
 LAST_RESORT = GRACE + 2  # seconds after which a worker ends whatever it does
 
 
@@ -39,14 +43,14 @@ class Listener(Struct, frozen=True):
         certificate: certificate and private key files for TLS; None for plain HTTP.
         tls: what the parent has read of them: a worker starts with that even if the files were broken meanwhile; None
             to have the worker read them.
-        refuses_late: whether requests that had to wait too long for their turn are refused.
+        refuse_late: makes the answer to a request that had to wait too long for its turn; None where none is refused.
     """
 
     sockets: Sequence[socket.socket]
     app: Any
     certificate: tuple[Path, Path] | None = None
     tls: ssl.SSLContext | None = None
-    refuses_late: bool = False
+    refuse_late: RefuseLate | None = None
 
 
 class Running(Struct, frozen=True):
@@ -98,8 +102,7 @@ async def _serve(build: Callable[[], Awaitable[Running]], parent: int, ready: in
     gc.freeze()
     line, outbox = WaitingLine(loop), Outbox(loop)
     servers = [
-        _Server(_config(listener), connections, outbox, line if listener.refuses_late else None)
-        for listener in running.listeners
+        _Server(_config(listener), connections, outbox, line, listener.refuse_late) for listener in running.listeners
     ]
     serving = [
         asyncio.create_task(server.serve(list(listener.sockets)))
@@ -171,11 +174,18 @@ class _Server(uvicorn.Server):
     """Leaves signals alone: several servers share the process, and the parent decides."""
 
     def __init__(
-        self, config: uvicorn.Config, connections: Connections, outbox: Outbox, line: WaitingLine | None
+        self,
+        config: uvicorn.Config,
+        connections: Connections,
+        outbox: Outbox,
+        line: WaitingLine,
+        refuse_late: RefuseLate | None,
     ) -> None:
         super().__init__(config)
-        self._connections, self._outbox, self._line = connections, outbox, line
-        self._strangers = Strangers()
+        self._connect = partial(
+            Protocol, config, self.server_state, connections, Strangers(), outbox, line, refuse_late
+        )
+        self._bounds = connections.bounds
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -183,7 +193,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listens with our protocol, and with a bound on the TLS handshake: uvicorn has no setting for either."""
-        config, bounds = self.config, self._connections.bounds
+        config, bounds = self.config, self._bounds
         tls: dict[str, Any] = {}
         if config.ssl is not None:
             tls = {
@@ -191,19 +201,11 @@ class _Server(uvicorn.Server):
                 "ssl_handshake_timeout": bounds.handshake_seconds,
                 "ssl_shutdown_timeout": bounds.write_seconds,
             }
-
-        def connect() -> Protocol:
-            return Protocol(config, self.server_state, self._connections, self._strangers, self._outbox, self._line)
-
         loop = asyncio.get_running_loop()
         self.servers = [
-            await loop.create_server(
-                connect,
-                sock=listening,
-                backlog=config.backlog,
-                **tls,
-            )
+            await loop.create_server(self._connect, sock=listening.dup(), backlog=config.backlog, **tls)
             for listening in sockets or ()
+            for _ in range(ACCEPTED_AT_ONCE)
         ]
         self.started = True
 

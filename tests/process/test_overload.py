@@ -34,8 +34,8 @@ def address(server: Serving) -> tuple[str, int]:
 
 
 def fill(connection: socket.socket) -> None:
-    """Sends requests until nothing more is taken."""
-    with suppress(TimeoutError):
+    """Sends requests until nothing more is taken, or the server hangs up."""
+    with suppress(TimeoutError, ConnectionError):
         while True:
             connection.sendall(KEY_SET * 1000)
 

@@ -12,6 +12,7 @@ from uvicorn.server import ServerState
 from mintmark.http.connections import DEFAULT_BOUNDS, Connections
 from mintmark.http.outbox import Outbox
 from mintmark.http.protocol import Protocol, Strangers
+from mintmark.http.waiting import WaitingLine
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +28,7 @@ class Events:
         self.said: list[str] = []
         self.outbox = _Telling(asyncio.get_running_loop(), self.said)
         self.connections = Connections(DEFAULT_BOUNDS)
+        self.line = WaitingLine(asyncio.get_running_loop())
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         await receive()
@@ -64,7 +66,8 @@ class Client:
     async def connect(self) -> "Client":
         events, config = self._events, self._config
         self.transport, self.protocol = await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: Protocol(config, ServerState(), events.connections, Strangers(), events.outbox), self._near
+            lambda: Protocol(config, ServerState(), events.connections, Strangers(), events.outbox, events.line),
+            self._near,
         )
         return self
 

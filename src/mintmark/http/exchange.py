@@ -1,5 +1,6 @@
 """One request and its answer: as uvicorn has it, but an answer that is whole goes out in one piece."""
 
+from collections.abc import Sequence
 from typing import cast
 
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent, HTTPRequestEvent, HTTPResponseStartEvent
@@ -40,21 +41,22 @@ class Exchange(RequestResponseCycle):
         head, self._head = self._head, None
         if head is not None:
             is_whole = message["type"] == "http.response.body" and not message.get("more_body", False)
-            if is_whole and self._answer(head, cast("bytes", message.get("body", b""))):
+            body = cast("bytes", message.get("body", b""))
+            if is_whole and self.answer(head["status"], list(head.get("headers", ())), body):
                 return
             await super().send(head)
         await super().send(message)
 
-    def _answer(self, head: HTTPResponseStartEvent, body: bytes) -> bool:
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
         """Sends all of it on its way; or nothing where it is not the usual, and says so.
 
         Raises:
             RuntimeError: a header has a line break in it.
         """
-        status, headers = head["status"], list(head.get("headers", ()))
         fields = dict(headers)
         length = None if status in _WITHOUT_BODY else b"%d" % len(body)
-        is_usual = fields.get(b"content-length") == length and b"connection" not in fields
+        has_its_length = fields.get(b"content-length") == length or self.scope["method"] == "HEAD"
+        is_usual = has_its_length and b"connection" not in fields
         if not is_usual or self.flow.write_paused or self.disconnected:
             return False
         lines = [name + b": " + value for name, value in (*self.default_headers, *headers)]

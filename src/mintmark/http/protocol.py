@@ -2,15 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
 import uvicorn
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from mintmark.http.connections import GOODBYE, Connections, Phase
@@ -18,7 +18,7 @@ from mintmark.http.exchange import Exchange
 from mintmark.http.framing import TRAILER, HeadRefused, Refusal, check_head
 from mintmark.http.outbox import Outbox
 from mintmark.http.waiting import WaitingLine
-from mintmark.web.call import ABORT, TOO_LATE
+from mintmark.web.call import ABORT
 from mintmark.web.problems import envelope
 
 _log = logging.getLogger(__name__)
@@ -31,6 +31,9 @@ NO_HTTP = Refusal(400, "BadRequest", "Invalid HTTP request received.")
 TIMED_OUT = Refusal(408, "RequestTimeout", "The request was not complete in time.")
 TOO_LARGE = Refusal(431, "RequestHeaderFieldsTooLarge", "The request line and header fields are too large.")
 OVERLOADED = Refusal(503, "ServiceUnavailable", "Too many connections. Try again later.", retry_after=1)
+
+# From an ASGI scope to the answer's status, headers and body.
+RefuseLate = Callable[[Any], tuple[int, Sequence[tuple[bytes, bytes]], bytes]]
 
 _ASGI: Any = {"version": "3.0", "spec_version": "2.3"}
 _NO_HOST = b"\n"  # which no request can name
@@ -93,6 +96,8 @@ class Protocol(HttpToolsProtocol):
         since: when that phase began, in seconds of the loop's clock.
     """
 
+    cycle: Exchange  # the last that came
+
     def __init__(
         self,
         config: uvicorn.Config,
@@ -100,12 +105,14 @@ class Protocol(HttpToolsProtocol):
         connections: Connections,
         strangers: Strangers,
         outbox: Outbox,
-        line: WaitingLine | None = None,
+        line: WaitingLine,
+        refuse_late: RefuseLate | None = None,
     ) -> None:
+        """`refuse_late` makes the answer to what waits too long in the line; without it all are begun at once."""
         super().__init__(config, server_state, {})
         self._strangers = strangers
         self._outbox = outbox
-        self._line = line
+        self._line, self._refuse_late = line, refuse_late
         self.phase = Phase.FRESH
         self.since = self.loop.time()
         self._connections = connections
@@ -121,12 +128,12 @@ class Protocol(HttpToolsProtocol):
         self._unsent = 0
         self._stuck_since = 0.0
         self._extensions: dict[str, Any] = {}  # what ASGI calls so
-        self._running: RequestResponseCycle | None = None  # not those that wait for it
+        self._running: Exchange | None = None  # not those that wait for it
 
     @property
     def is_answering(self) -> bool:
         """Whether a request is under way or waits for its turn."""
-        cycle: RequestResponseCycle | None = self.cycle  # None until the first request, whatever uvicorn says
+        cycle: Exchange | None = self.cycle  # None until the first request, whatever uvicorn says
         return cycle is not None and not cycle.response_complete
 
     # What the transport says.
@@ -283,33 +290,21 @@ class Protocol(HttpToolsProtocol):
         else:
             self._start(self.cycle)
 
-    def _start(self, cycle: RequestResponseCycle) -> None:
+    def _start(self, cycle: Exchange) -> None:
         """At once, or when its turn comes where requests wait in a line."""
         self._running = cycle
-        if self._line is None:
+        if self._refuse_late is None:
             self._start_asgi_task(cycle, self.app)
         else:
             self._line.join(self._start_in_turn, cycle)
 
-    def _start_in_turn(self, cycle: RequestResponseCycle, is_in_time: bool) -> None:  # noqa: FBT001  as the line calls
-        if is_in_time:
+    def _start_in_turn(self, cycle: Exchange, is_in_time: bool) -> None:  # noqa: FBT001  as the line calls
+        if is_in_time or self._refuse_late is None:
             self._start_asgi_task(cycle, self.app)
-            return
-        cycle.scope["extensions"] = {**self._extensions, TOO_LATE: {}}
-        if self.flow.write_paused:
-            self._start_asgi_task(cycle, self.app)  # It has to wait until the client takes something.
+        elif self.flow.write_paused:
+            self.transport.abort()  # Who has not taken many answers yet would not take this one either.
         else:
-            self._run_at_once(cycle)
-
-    def _run_at_once(self, cycle: RequestResponseCycle) -> None:
-        """Has the application refuse a request without a task, which would cost half as much again as the refusal."""
-        refusing = cycle.run_asgi(self.app)
-        try:
-            refusing.send(None)
-        except StopIteration:
-            return
-        refusing.close()  # It waits for something: then it is no application of ours, and cannot go on without a task.
-        self.transport.abort()
+            cycle.answer(*self._refuse_late(cycle.scope))
 
     def _header_size(self) -> int:
         """As it was sent, each field with one space after its colon."""
@@ -355,7 +350,7 @@ class Protocol(HttpToolsProtocol):
             self._hang_up_soon()
             return
         if self.pipeline:
-            self._start(self.pipeline.pop()[0])
+            self._start(cast("Exchange", self.pipeline.pop()[0]))
         elif self._last_words is not None:
             self._say(self._last_words)
         elif self.phase is _ANSWERING:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from mintmark.http.exchange import Exchange
 
 PATIENCE = 0.25  # seconds that a request may wait in a burst
 STANDING = 0.1  # seconds that it may wait where the line stands
@@ -20,7 +20,7 @@ TURN = 0.01  # seconds of work begun at once: an answer needs several turns of t
 MOST_AT_ONCE = 64
 MOST_REFUSED_AT_ONCE = 256  # which costs less, but something
 
-Start = Callable[[RequestResponseCycle, bool], None]  # told whether the request is to be answered
+Start = Callable[[Exchange, bool], None]  # told whether the request is to be answered
 
 
 class WaitingLine:
@@ -29,12 +29,12 @@ class WaitingLine:
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = monotonic) -> None:
         """Takes a clock in seconds, which goes on while the loop is busy."""
         self._call_soon, self._clock = loop.call_soon, clock
-        self._waiting: deque[tuple[float, Start, RequestResponseCycle]] = deque()
+        self._waiting: deque[tuple[float, Start, Exchange]] = deque()
         self._empty_at = clock()
         self._began, self._begun = 0.0, 0  # the last turn: since when, and how many requests
         self._at_once = 1  # until it is known what one costs
 
-    def join(self, start: Start, cycle: RequestResponseCycle) -> None:
+    def join(self, start: Start, cycle: Exchange) -> None:
         """Has `start` called with a request when its turn comes."""
         now = self._clock()
         if not self._waiting:

@@ -15,7 +15,7 @@ from mintmark.web.admin import AdminApi
 from mintmark.web.auth import Keyed, Local, Open, OpenHandler, Signed, SignedHandler
 from mintmark.web.call import Receive, Scope, Send
 from mintmark.web.dev import DevelopmentControls
-from mintmark.web.endpoint import Cors, Edge, Endpoint, Guarded, RequestLog
+from mintmark.web.endpoint import Cors, Edge, Endpoint, Guarded, Reply, RequestLog
 from mintmark.web.faulty import Faulty
 from mintmark.web.metrics import MetricsPage
 from mintmark.web.openapi import ContractPages
@@ -44,17 +44,25 @@ class Application:
         }
         # No slash redirect: a redirected signed request can only fail.
         self.routes = [Route(path, endpoint) for path, endpoint in endpoints]
-        self._router = Router(self.routes, redirect_slashes=False, default=Endpoint(edge, {}))
+        self._unknown = Endpoint(edge, {})
+        self._router = Router(self.routes, redirect_slashes=False, default=self._unknown)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answers one request."""
+        return (self._look_up(scope) or self._router)(scope, receive, send)
+
+    def refuse_late(self, scope: Scope) -> Reply:
+        """The answer to a request that has waited too long for its turn: 503, which is noted as any other."""
+        return (self._look_up(scope) or self._unknown).refuse_late(scope)
+
+    def _look_up(self, scope: Scope) -> Endpoint | None:
         path: str = scope["path"]
         endpoint = self._fixed.get(path)
         if endpoint is None and path.startswith("/identities/"):
             identity_id, slash, rest = path.removeprefix("/identities/").partition("/")
             endpoint = self._of_identity.get(slash + rest) if identity_id else None
             scope["path_params"] = {"id": identity_id}
-        return (endpoint or self._router)(scope, receive, send)
+        return endpoint
 
 
 def build_public_app(

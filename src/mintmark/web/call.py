@@ -10,9 +10,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_BODY = 64 * 1024  # bytes
-# ASGI extensions of our own worker: how to close the connection, and that the request has waited too long.
-ABORT = "mintmark.abort"
-TOO_LATE = "mintmark.too_late"
+ABORT = "mintmark.abort"  # an ASGI extension of our own worker: how to close the connection
 
 
 class Disconnected(Exception):  # noqa: N818  nobody is left to be told of an error
@@ -27,8 +25,7 @@ class Call:
 
     What becomes known of it on its way is noted for log and metrics: `id`, its correlation vector; `route`, the path
     that it was found to fit; `operation` and `api_version`; `resource_id`, of the resource that it was found to be for.
-    Empty where nothing is known. `is_too_late` says that it has waited too long to be answered, as the server under us
-    judges.
+    Empty where nothing is known.
     """
 
     __slots__ = (
@@ -37,7 +34,6 @@ class Call:
         "api_version",
         "headers",
         "id",
-        "is_too_late",
         "method",
         "operation",
         "path",
@@ -57,7 +53,6 @@ class Call:
         self.target = raw_path + b"?" + self.query if self.query else raw_path
         self.raw_headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
         self.headers: dict[bytes, bytes] = dict(self.raw_headers)
-        self.is_too_late = TOO_LATE in scope.get("extensions", ())
         self._scope = scope
         self._receive = receive
         self.id = self.route = self.operation = self.api_version = self.resource_id = ""

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 from binascii import b2a_base64
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -16,6 +16,7 @@ from mintmark.web.call import Call, Disconnected, Receive, Scope, Send
 from mintmark.web.problems import internal_error, refusal
 
 Guarded = Callable[[Call], Awaitable[Answer]]
+Reply = tuple[int, list[tuple[bytes, bytes]], bytes]  # status, headers and body as they go out
 
 LONGEST_ECHO = 1024  # bytes; a longer header is not echoed
 CV_BYTES = 16
@@ -25,7 +26,7 @@ SEED_BYTES = 32
 _log = logging.getLogger(__name__)
 _EXPOSED = b"api-supported-versions, MS-CV, Retry-After, X-Processing-Time, x-ms-client-request-id"
 _PREFLIGHT_AGE = b"7200"  # seconds; browsers keep no longer
-_OVERLOADED = refusal(Overloaded())  # Made once: where it is needed, time is short.
+_OVERLOADED = refusal(Overloaded())
 
 
 class RequestLog(Protocol):
@@ -90,14 +91,9 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; whatever is refused or fails comes out as an ACS error."""
         started = perf_counter()
-        call = Call(scope, receive)
-        call.route = self._route
-        call.id = self._edge.vector()
+        call = self._call(scope, receive)
         try:
-            if call.is_too_late:
-                answer = _OVERLOADED  # Without waiting for anything: the server under us may not run it as a task.
-            else:
-                answer = await self._handler(call)(call)
+            answer = await self._handler(call)(call)
         except RequestRefused as refused:
             answer = refusal(refused)
             if isinstance(refused, StoreUnavailable):
@@ -111,11 +107,31 @@ class Endpoint:
             _log.exception("Request %s failed: %s", call.id, self._route)
             answer = internal_error()
         milliseconds = (perf_counter() - started) * 1000
-        headers = self._headers(call, answer, milliseconds)
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if call.method == "HEAD" else answer.body})
+        status, headers, body = self._reply(call, answer, milliseconds)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
         for log in self._edge.logs:
             log(call, answer, milliseconds)
+
+    def refuse_late(self, scope: Scope) -> Reply:
+        """The answer to a request that has waited too long for its turn, noted as any other.
+
+        Where it is needed time is short: so it is made without ASGI's calls to and fro.
+        """
+        call = self._call(scope, _receive_nothing)
+        for log in self._edge.logs:
+            log(call, _OVERLOADED, 0)
+        return self._reply(call, _OVERLOADED, 0)
+
+    def _call(self, scope: Scope, receive: Receive) -> Call:
+        call = Call(scope, receive)
+        call.route = self._route
+        call.id = self._edge.vector()
+        return call
+
+    def _reply(self, call: Call, answer: Answer, milliseconds: float) -> Reply:
+        headers = self._headers(call, answer, milliseconds)
+        return answer.status, headers, b"" if call.method == "HEAD" else answer.body
 
     def _handler(self, call: Call) -> Guarded:
         handler = self._methods.get(call.method)
@@ -162,6 +178,10 @@ class Endpoint:
 
     def _allows(self, call: Call) -> tuple[tuple[bytes, bytes], ...]:
         return self._edge.cors.allow(call.headers.get(b"origin", b""))
+
+
+async def _receive_nothing() -> MutableMapping[str, Any]:
+    return {"type": "http.disconnect"}
 
 
 def _is_plain(value: bytes) -> bool:
