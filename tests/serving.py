@@ -93,8 +93,8 @@ class Serving:
         return self.files.admin_key.read_text().splitlines()[0]
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it has logged so far; each line must be JSON."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        """What it has logged so far, but for a line that it is just writing; each must be JSON."""
+        return [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
 
     def admin(self, method: str, path: str, body: object = None, key: str | None = None) -> Answer:
         """A request to the admin listener; `key` instead of the first admin key, empty for none."""

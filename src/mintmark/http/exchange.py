@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from mintmark.http.outbox import Outbox
 
 _WITHOUT_BODY = (204, 304)  # RFC 9110, section 6.4.1
+_FIELD = b": ".join  # of a name and a value
 
 
 class Exchange(RequestResponseCycle):
@@ -53,20 +54,19 @@ class Exchange(RequestResponseCycle):
         Raises:
             RuntimeError: a header has a line break in it.
         """
-        fields = dict(headers)
         length = None if status in _WITHOUT_BODY else b"%d" % len(body)
-        has_its_length = fields.get(b"content-length") == length or self.scope["method"] == "HEAD"
-        is_usual = has_its_length and b"connection" not in fields
-        if not is_usual or self.flow.write_paused or self.disconnected:
+        said = dict(headers)
+        has_its_length = said.get(b"content-length") == length or self.scope["method"] == "HEAD"
+        if not has_its_length or b"connection" in said or self.flow.write_paused or self.disconnected:
             return False
-        lines = [name + b": " + value for name, value in (*self.default_headers, *headers)]
+        lines = [STATUS_LINE[status][:-2], *map(_FIELD, (*self.default_headers, *headers))]
         if not self.keep_alive:
             lines.append(b"connection: close")
-        text = b"".join(lines)
-        if b"\r" in text or b"\n" in text:
+        text = b"\r\n".join(lines)
+        if text.count(b"\n") != len(lines) - 1 or text.count(b"\r") != len(lines) - 1:
             raise RuntimeError("A header has a line break in it.")
         self.response_started, self.waiting_for_100_continue = True, False
-        self.outbox.write(self.transport, STATUS_LINE[status] + b"\r\n".join((*lines, b"", body)))
+        self.outbox.write(self.transport, b"%b\r\n\r\n%b" % (text, body))
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:

@@ -312,14 +312,17 @@ class Protocol(HttpToolsProtocol):
         return len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n") + fields
 
     def on_body(self, body: bytes) -> None:
-        """Hands on a part of the body; unlike uvicorn's, takes note of what chunks add to it."""
+        """Keeps a part of the body; unlike uvicorn's, takes note of what chunks add to it.
+
+        The application hears of it when the body is whole, or as large as it may be before somebody reads it.
+        """
         self._excess -= len(body) + CHUNK_FRAMING
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.body += body
             if len(cycle.body) > HIGH_WATER_LIMIT:
                 self.flow.pause_reading()
-            cycle.message_event.set()
+                cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """The request is whole.
