@@ -11,6 +11,7 @@ from bench.overload import (
     Run,
     arrivals,
     cpu_times,
+    middle,
     percentile,
     read_answer,
     recovery,
@@ -49,6 +50,13 @@ def test_a_server_that_sheds_meets_the_requirements() -> None:
     assert [True] * 4 == met(run)
     assert ["0.95", "3.0", "0", "0"] == [each.found for each in requirements(run)]
     assert ("overload", "1,000", "95.0", "905.0", "0", "60", "60", "20") == table(run)[2]
+
+
+@pytest.mark.parametrize(("served", "expected"), [((95, 80, 90), 90), ((95, 80, 90, 85), 85), ((95,), 95)])
+def test_what_is_shown_is_the_run_with_the_median_goodput(served: Sequence[int], expected: int) -> None:
+    runs = [a_run([each for second in (2, 3) for each in outcomes(second, count)], CALM) for count in served]
+
+    assert middle(runs).goodput == pytest.approx(expected / 100)
 
 
 def test_what_is_answered_after_the_overload_is_no_goodput() -> None:
@@ -115,7 +123,7 @@ def test_a_percentile_is_a_value_that_was_measured(part: float, expected: int) -
 
 
 def test_figures_are_written_between_the_marks() -> None:
-    page = with_figures(f"before\n{BEGIN}\nold\n{END}\nafter\n", a_run(SHEDDING, CALM), "a machine\nits system")
+    page = with_figures(f"before\n{BEGIN}\nold\n{END}\nafter\n", [a_run(SHEDDING, CALM)], "a machine\nits system")
 
     assert page.startswith(f"before\n{BEGIN}\n\n| phase |")
     assert page.endswith(f"* its system\n\n{END}\nafter\n")

@@ -89,7 +89,7 @@ class ThreadBatcher(Batcher[Operation]):
 
     def __init__(self, commit: Callable[[Take[Operation]], list[Outcome]]) -> None:
         self._jobs: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
-        self._thread = Thread(target=self._work, name="mintmark-store")
+        self._thread = Thread(target=self._work, name="mintmark-store", daemon=True)  # Who forgets to close can end.
         super().__init__(lambda take: self._enqueue(partial(commit, take)))
         self._thread.start()
 
@@ -122,7 +122,10 @@ class ThreadBatcher(Batcher[Operation]):
                 outcome = function()
             except BaseException as error:  # noqa: BLE001  whoever waits gets it
                 outcome = error
-            self._loop.call_soon_threadsafe(_settle, future, outcome)
+            try:
+                self._loop.call_soon_threadsafe(_settle, future, outcome)
+            except RuntimeError:
+                return  # The loop was closed: nobody waits any more.
 
 
 def _settle(future: "asyncio.Future[Any]", outcome: Outcome) -> None:

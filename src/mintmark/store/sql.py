@@ -212,11 +212,11 @@ def issue(count: int) -> str:
 
 @cache
 def issued(count: int) -> str:
-    """What `ISSUE` answers, of the same rows: one text, with a JSON array for each that exists; its number is first."""
+    """What `ISSUE` will answer, of the same rows: one text, a JSON array for each that exists; its number is first."""
     return f"""
         with asked (number, now, resource_id, suffix) as ({_rows(count, 4)})
         select json_group_array(json_array(
-            asked.number, created_at, last_issued_at, generation, custom_id
+            asked.number, created_at, asked.now, generation, custom_id
         ))
         from asked cross join identity
         where identity.resource_id = asked.resource_id and identity.suffix = asked.suffix and deleted_at is null

@@ -7,7 +7,7 @@ write and checkpoint at once (the WAL-reset bug, fixed in 3.51.3, 3.50.7 and 3.4
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -342,10 +342,9 @@ class SqliteStore:
             else:
                 others.append((number, write))
         outcomes: list[Any] = [None] * len(writes)
-        if len(inserts) == len(writes) <= STATEMENT_SIZES[-1]:
-            self._insert_together(inserts)  # A single statement is a transaction of its own.
-            return outcomes
-        with self._transaction():
+        # A single statement that writes is a transaction by itself.
+        is_single = len(writes) <= STATEMENT_SIZES[-1] and len(writes) in (len(inserts), len(issues))
+        with nullcontext() if is_single else self._transaction():
             for some in _in_parts(inserts):
                 self._insert_together(some)
             for those in _in_parts(issues):
@@ -368,8 +367,9 @@ class SqliteStore:
         if len(writes) == 1:
             return [writes[0](self._db)]
         size, values = _filled_up([(number, *write.row) for number, write in enumerate(writes)])
-        self._db.execute(sql.issue(size), values)
+        # Read first: nobody else writes in our turn, and who did would only end these tokens.
         ((text,),) = self._db.execute(sql.issued(size), values).fetchall()
+        self._db.execute(sql.issue(size), values)
         identities: list[Identity | None] = [None] * len(writes)
         for number, *columns in _decode_issued(str(text)):
             write = writes[number]
