@@ -15,13 +15,14 @@ import pytest
 from process.watching import eventually
 from serving import Serving, serving
 
+ORIGIN = "https://app.example.com"
 KEY_SET = b"GET /.well-known/jwks.json HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
 def overloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     impatient = Path(__file__).with_name("impatient.py")
-    flags = ("--log-format", "json", "--workers", "1")
+    flags = ("--log-format", "json", "--workers", "1", "--cors-origin", ORIGIN)
     with serving(tmp_path_factory.mktemp("overloaded"), *flags, wrapped=[sys.executable, str(impatient)]) as server:
         yield server
 
@@ -34,8 +35,8 @@ def address(server: Serving) -> tuple[str, int]:
 
 
 def fill(connection: socket.socket) -> None:
-    """Sends requests until nothing more is taken, or the server hangs up."""
-    with suppress(TimeoutError, ConnectionError):
+    """Sends requests until nothing more is taken."""
+    with suppress(TimeoutError):
         while True:
             connection.sendall(KEY_SET * 1000)
 
@@ -50,6 +51,17 @@ def test_it_is_refused_in_full_and_the_connection_goes_on(overloaded: Serving, b
 
         assert (503, "1", "ServiceUnavailable") == (answer.status, answer.headers["retry-after"], error["code"])
         assert answer.headers["ms-cv"]
+    connection.close()
+
+
+@pytest.mark.parametrize("path", ["/identities/it", "/nowhere", "/identities/%0a"])
+def test_a_page_can_read_the_refusal_and_a_client_finds_its_request(overloaded: Serving, path: str) -> None:
+    connection = HTTPConnection(*address(overloaded), timeout=10)
+    connection.request("GET", path, headers={"origin": ORIGIN, "x-ms-client-request-id": "mine"})
+    answer = connection.getresponse()
+
+    assert (503, "1") == (answer.status, answer.headers["retry-after"])
+    assert (ORIGIN, "mine") == (answer.headers["access-control-allow-origin"], answer.headers["x-ms-client-request-id"])
     connection.close()
 
 

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from socket import socketpair
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvicorn
+from msgspec import structs
 from uvicorn.server import ServerState
 
 from mintmark.http.connections import DEFAULT_BOUNDS, Connections
@@ -83,7 +84,9 @@ class Client:
         received = b""
         async with asyncio.timeout(DEADLINE):
             while not received.endswith(last):
-                received += await asyncio.get_running_loop().sock_recv(self.far, 65536)
+                piece = await asyncio.get_running_loop().sock_recv(self.far, 65536)
+                assert piece, f"closed after {received!r}"
+                received += piece
         return received
 
     async def until_answered(self) -> None:
@@ -106,6 +109,7 @@ async def client(events: Events) -> AsyncIterator[Client]:
 
 async def test_requests_that_come_together_are_all_worked_on_before_the_first_answer_leaves(events: Events) -> None:
     clients = [await Client(events).connect() for _ in range(3)]
+    events.said.clear()
     for number, client in enumerate(clients):
         client.far.send(GET % number)
 
@@ -116,15 +120,66 @@ async def test_requests_that_come_together_are_all_worked_on_before_the_first_an
     assert events.said == ["worked on /0", "worked on /1", "worked on /2", "flushed"]
 
 
-async def test_a_client_that_has_gone_costs_the_others_nothing(events: Events, client: Client) -> None:
-    gone = await Client(events).connect()
-    gone.protocol.data_received(GET % 1)
-    client.protocol.data_received(GET % 2)
-    await client.until_answered()
-    gone.transport.abort()
-    gone.far.close()
+class _Wire:
+    """A transport as uvloop's: closed, it raises when it is written to."""
 
-    assert (await client.read(b"/2")).startswith(b"HTTP/1.1 200 ")
+    def __init__(self, *, is_closed: bool) -> None:
+        self.is_closed, self.written = is_closed, b""
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def write(self, data: bytes) -> None:
+        if self.is_closed:
+            raise RuntimeError("the handler is closed")
+        self.written += data
+
+
+async def test_a_client_that_has_gone_costs_the_others_nothing() -> None:
+    outbox, gone, there = Outbox(asyncio.get_running_loop()), _Wire(is_closed=True), _Wire(is_closed=False)
+    outbox.write(cast("asyncio.Transport", gone), b"one")
+    outbox.write(cast("asyncio.Transport", there), b"two")
+
+    outbox.flush()
+
+    assert there.written == b"two"
+
+
+async def test_the_answer_leaves_before_its_connection_makes_room_for_another(events: Events, client: Client) -> None:
+    another = await Client(events).connect()
+    events.connections.discard(another.protocol)
+    events.connections.bounds = structs.replace(DEFAULT_BOUNDS, connections=1)
+    client.protocol.data_received(GET % 1)
+    await client.until_answered()
+
+    another.protocol.connection_made(another.transport)
+
+    assert client.transport.is_closing()
+    assert client.waiting().endswith(b"/1")
+    another.far.close()
+
+
+async def test_a_late_request_is_refused_when_its_client_has_taken_the_answers_before(client: Client) -> None:
+    client.protocol.data_received(POST % 1 + b"\r\n")
+    client.protocol.pause_writing()
+    client.protocol._refuse_late = lambda _scope: (503, [(b"content-length", b"4")], b"late")
+
+    client.protocol._start_in_turn(client.protocol.cycle, is_in_time=False)
+    await asyncio.sleep(0)
+    assert client.waiting() == b""
+    client.protocol.resume_writing()
+
+    assert (await client.read(b"late")).startswith(b"HTTP/1.1 503 ")
+
+
+async def test_a_refusal_that_fails_ends_its_connection(client: Client) -> None:
+    client.protocol.data_received(POST % 1 + b"\r\n")
+    client.protocol._refuse_late = lambda _scope: (503, [], b"without its length")
+
+    client.protocol._start_in_turn(client.protocol.cycle, is_in_time=False)
+
+    async with asyncio.timeout(DEADLINE):
+        assert await asyncio.get_running_loop().sock_recv(client.far, 1) == b""
 
 
 async def test_the_answer_leaves_before_a_connection_whose_client_has_finished_is_closed(client: Client) -> None:

@@ -56,7 +56,8 @@ class Exchange(RequestResponseCycle):
         """
         length = None if status in _WITHOUT_BODY else b"%d" % len(body)
         said = dict(headers)
-        has_its_length = said.get(b"content-length") == length or self.scope["method"] == "HEAD"
+        is_head = self.scope["method"] == "HEAD"
+        has_its_length = is_head or said.get(b"content-length") == length
         if not has_its_length or b"connection" in said or self.flow.write_paused or self.disconnected:
             return False
         lines = [STATUS_LINE[status][:-2], *map(_FIELD, (*self.default_headers, *headers))]
@@ -66,7 +67,7 @@ class Exchange(RequestResponseCycle):
         if text.count(b"\n") != len(lines) - 1 or text.count(b"\r") != len(lines) - 1:
             raise RuntimeError("A header has a line break in it.")
         self.response_started, self.waiting_for_100_continue = True, False
-        self.outbox.write(self.transport, b"%b\r\n\r\n%b" % (text, body))
+        self.outbox.write(self.transport, b"%b\r\n\r\n%b" % (text, b"" if is_head else body))
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:

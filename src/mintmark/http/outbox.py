@@ -24,7 +24,10 @@ class Outbox:
         self._waiting.append((transport, answer))
 
     def flush(self) -> None:
-        """Writes what waits, in the order in which it came; nothing where the client has gone."""
+        """Writes what waits, in the order in which it came; nothing where the client has gone.
+
+        Only a transport that is closed raises at that, and would cost others their answers.
+        """
         waiting, self._waiting = self._waiting, []
         for transport, answer in waiting:
             if not transport.is_closing():

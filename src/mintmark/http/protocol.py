@@ -144,6 +144,7 @@ class Protocol(HttpToolsProtocol):
         self._extensions = {ABORT: {"close": transport.abort}}
         self.flow = _Flow(transport, self.pipeline)
         self.since = self.loop.time()
+        self._outbox.flush()  # A connection that waits for its answer to leave looks idle, and idle ones make room.
         if not self._connections.admit(self):
             self._refuse(OVERLOADED)
 
@@ -302,9 +303,26 @@ class Protocol(HttpToolsProtocol):
         if is_in_time or self._refuse_late is None:
             self._start_asgi_task(cycle, self.app)
         elif self.flow.write_paused:
-            self.transport.abort()  # Who has not taken many answers yet would not take this one either.
+            task = self.loop.create_task(self._refuse_when_taken(cycle, self._refuse_late))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
         else:
-            cycle.answer(*self._refuse_late(cycle.scope))
+            self._refuse_now(cycle, self._refuse_late)
+
+    async def _refuse_when_taken(self, cycle: Exchange, refuse_late: RefuseLate) -> None:
+        """When the client has taken enough of the answers before."""
+        await self.flow.drain()
+        self._refuse_now(cycle, refuse_late)
+
+    def _refuse_now(self, cycle: Exchange, refuse_late: RefuseLate) -> None:
+        if cycle.disconnected:
+            return
+        is_answered = False
+        try:
+            is_answered = cycle.answer(*refuse_late(cycle.scope))
+        finally:
+            if not is_answered:
+                self.transport.abort()
 
     def _header_size(self) -> int:
         """As it was sent, each field with one space after its colon."""

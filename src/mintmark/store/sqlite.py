@@ -307,7 +307,7 @@ class SqliteStore:
             migrate(self._db, now)
 
     def _commit(self, take: Take[Write]) -> list[Any]:
-        """One transaction for all that wait at our turn: a constraint undoes one statement and not the others."""
+        """One commit for all that wait at our turn: a constraint undoes one write and not the others."""
         started = perf_counter()
         try:
             with _failing_plainly(), self._own_turn():
@@ -342,7 +342,7 @@ class SqliteStore:
             else:
                 others.append((number, write))
         outcomes: list[Any] = [None] * len(writes)
-        # A single statement that writes is a transaction by itself.
+        # Where a single statement does all of the writing, it is a transaction by itself.
         is_single = len(writes) <= STATEMENT_SIZES[-1] and len(writes) in (len(inserts), len(issues))
         with nullcontext() if is_single else self._transaction():
             for some in _in_parts(inserts):
@@ -367,7 +367,8 @@ class SqliteStore:
         if len(writes) == 1:
             return [writes[0](self._db)]
         size, values = _filled_up([(number, *write.row) for number, write in enumerate(writes)])
-        # Read first: nobody else writes in our turn, and who did would only end these tokens.
+        # Read first, maybe without a transaction: no worker writes in our turn. If another program revoked in between,
+        # it would be as if Issue had come before.
         ((text,),) = self._db.execute(sql.issued(size), values).fetchall()
         self._db.execute(sql.issue(size), values)
         identities: list[Identity | None] = [None] * len(writes)
