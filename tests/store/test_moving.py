@@ -1,5 +1,6 @@
 """A move takes everything along, goes on where it stopped, and leaves alone what is not its own."""
 
+import asyncio
 import json
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
@@ -232,6 +233,19 @@ async def test_a_target_with_data_of_its_own_is_left_alone(tmp_path: Path, datab
 
     with pytest.raises(StartRefused, match="other data"):
         await move_between(source, database)
+
+
+async def test_a_server_that_is_about_to_give_up_its_connection_is_waited_for(tmp_path: Path, database: str) -> None:
+    served = PostgresStore(parse_address(database))
+    await fill(served)
+
+    async def stop_soon() -> None:
+        await asyncio.sleep(0.3)
+        await served.close()
+
+    moved, _ = await asyncio.gather(move_between(database, tmp_path / "moved.db"), stop_soon())
+
+    assert IDENTITIES + len(NAMES) == moved.rows["identity"]
 
 
 @pytest.mark.long
