@@ -256,6 +256,7 @@ def test_beyond_loopback_it_warns_of_the_published_key(tmp_path: Path) -> None:
     assert "Warning: listening on 0.0.0.0, and the access key is published" in said
 
 
+@pytest.mark.long
 def test_beyond_loopback_it_warns_of_the_admin_listener_too(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with running_server("--ephemeral", "--host", "127.0.0.2", "--admin-host", "0.0.0.0", stderr=log) as started:

@@ -77,9 +77,18 @@ def finished(
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
+def _long(*values: object) -> Any:
+    return pytest.param(*values, marks=pytest.mark.long)
+
+
 @pytest.mark.parametrize(
     ("script", "status"),
-    [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 128 + signal.SIGTERM), ("kill -KILL $$", 128 + signal.SIGKILL)],
+    [
+        _long("exit 0", 0),
+        ("exit 7", 7),
+        ("kill -TERM $$", 128 + signal.SIGTERM),
+        _long("kill -KILL $$", 128 + signal.SIGKILL),
+    ],
 )
 def test_it_ends_as_the_command_ends(script: str, status: int, environ: dict[str, str], temporary: Path) -> None:
     done = finished(["--", SH, "-c", script], environ)
@@ -94,7 +103,7 @@ def test_it_keeps_its_data_apart_whatever_database_is_set(environ: dict[str, str
     assert (0, b"") == (done.returncode, done.stderr)
 
 
-@pytest.mark.parametrize("command", ["no-such-command-here", "./no-such-file", ""])
+@pytest.mark.parametrize("command", ["no-such-command-here", _long("./no-such-file"), _long("")])
 def test_a_command_that_is_not_found_ends_with_127(command: str, environ: dict[str, str], temporary: Path) -> None:
     done = finished(["--", command], environ)
 
@@ -188,7 +197,9 @@ def test_where_the_server_cannot_start_the_command_does_not(environ: dict[str, s
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1], ids=lambda number: number.name
+    "number",
+    [signal.SIGTERM, signal.SIGINT, _long(signal.SIGHUP), _long(signal.SIGUSR1)],
+    ids=lambda number: number.name,
 )
 def test_signals_reach_the_command(number: signal.Signals, environ: dict[str, str], temporary: Path) -> None:
     with started(["--", PYTHON, "-c", WAITS], environ) as process:
@@ -202,7 +213,9 @@ def test_signals_reach_the_command(number: signal.Signals, environ: dict[str, st
     assert [] == list(temporary.iterdir())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, _long(signal.SIGINT), _long(signal.SIGHUP)], ids=lambda number: number.name
+)
 def test_a_signal_before_the_command_starts_is_no_success(
     number: signal.Signals, environ: dict[str, str], temporary: Path
 ) -> None:

@@ -292,6 +292,7 @@ def test_bad_input_is_refused_by_name_and_adds_nothing(server: RunningServer, bo
     assert [] == left(server)
 
 
+@pytest.mark.long
 def test_faults_of_an_old_server_do_not_haunt_a_new_one_on_the_same_data(tmp_path: Path) -> None:
     flags = ("--data", str(tmp_path / "data"), "--quiet")
     with running_server(*flags) as first:

@@ -84,7 +84,11 @@ def test_a_server_that_finishes_requests_takes_no_new_connections(stubborn: Runn
     eventually("connections are refused", is_refused, SOON)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.long)],
+    ids=lambda number: number.name,
+)
 def test_a_stop_leaves_no_process_and_no_ephemeral_data(number: signal.Signals, tmp_path: Path) -> None:
     with running_server("--ephemeral", "--workers", "2", environ={"TMPDIR": str(tmp_path)}) as server:
         assert 201 == create(server).status
@@ -138,7 +142,7 @@ def test_requests_in_flight_are_finished(tmp_path: Path) -> None:
     assert 0 == status
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("scheme", [pytest.param("http", marks=pytest.mark.long), "https"])
 def test_idle_connections_do_not_hold_up_the_stop(scheme: str) -> None:
     """As a program that keeps its SDK's connections open has them while it does something else."""
     with running_server("--ephemeral") as server, ExitStack() as stack:
