@@ -19,7 +19,7 @@ from bench import machine, report
 from bench.environment import BUILD, CHECKOUT
 from bench.load import Load, LoadError, press, send
 from bench.measure import RESTING, fault_of, wait_until_ready, warm_up
-from bench.run import fail, hindrance
+from bench.run import fail
 from bench.server import Command, Place, Server, StartError, free_port, running
 from bench.subjects import SUBJECTS, get
 
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(REQUESTS)}")
     if not (options.folder / "src" / "mintmark").is_dir():
         return fail(f"{options.folder} is no checkout of Mintmark: it has no src/mintmark.")
-    if reason := hindrance(options.data):
+    if reason := machine.hindrance(options.data):
         return fail(reason)
     servers: dict[str, Server] = {}
     try:

@@ -6,7 +6,6 @@ after the other: the machine's speed moves from minute to minute, so it is withi
 """
 
 import argparse
-import shutil
 import signal
 import sys
 import tempfile
@@ -73,11 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.raw:
         figures = msgspec.json.decode(options.raw.read_bytes(), type=Figures)
     else:
-        if not sys.platform.startswith("linux") or not shutil.which("wrk"):
-            return fail("The benchmark needs Linux and wrk: install Debian's package wrk (apt-get install wrk).")
-        options.data.mkdir(parents=True, exist_ok=True)
-        if machine.file_system(options.keep or options.data) == "tmpfs":
-            return fail("The data would be in memory, where syncing costs nothing: name a folder on a disk.")
+        if reason := machine.hindrance(options.keep or options.data):
+            return fail(reason)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # An exception: servers are stopped on the way out.
         plan = Plan(
             options.engine, options.sizes, options.rounds, options.seconds, options.workers, options.connections
@@ -105,8 +101,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     sizes = [50_000, 1_000_000, 10_000_000]
     parser.add_argument("--engine", choices=KINDS, default="sqlite", help="the database (default sqlite)")
     parser.add_argument("--sizes", type=numbers, default=sizes, help="identities (default 50000,1000000,10000000)")
-    parser.add_argument("--rounds", type=int, default=5, help="over all stores (default 5)")
-    parser.add_argument("--seconds", type=int, default=2, help="of load for each measurement (default 2)")
+    parser.add_argument("--rounds", type=int, default=15, help="over all stores (default 15)")
+    parser.add_argument("--seconds", type=int, default=1, help="of load for each measurement (default 1)")
     parser.add_argument("--connections", type=int, default=16, help="default 16")
     parser.add_argument("--workers", type=int, default=2, help="default 2")
     parser.add_argument("--data", type=Path, default=BUILD, help="folder for data, on a disk (default build)")

@@ -4,8 +4,10 @@ import json
 import os
 import platform
 import re
+import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -13,6 +15,18 @@ import apsw
 
 from bench.environment import PEERS, REQUIREMENTS, packages
 from bench.node_peers import NODE, NODE_PEERS
+
+
+def hindrance(data: Path) -> str:
+    """Why nothing can be measured here with that folder for data, or nothing."""
+    if not sys.platform.startswith("linux"):
+        return "The benchmark reads /proc: it runs on Linux only."
+    if not shutil.which("wrk"):
+        return "The benchmark needs wrk: install Debian's package wrk (apt-get install wrk)."
+    data.mkdir(parents=True, exist_ok=True)
+    if file_system(data) == "tmpfs":
+        return f"{data} is in memory, where syncing costs nothing: name a folder on a disk with --data."
+    return ""
 
 
 def describe(folder: Path) -> str:

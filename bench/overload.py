@@ -10,7 +10,6 @@ import asyncio
 import math
 import random
 import re
-import shutil
 import signal
 import sys
 import tempfile
@@ -522,9 +521,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0 if the middle run meets every requirement, 1 if not, 2 if nothing can be measured."""
     options = parse(arguments)
-    if not sys.platform.startswith("linux") or not shutil.which("wrk"):
-        return fail("The benchmark needs Linux and wrk: install Debian's package wrk (apt-get install wrk).")
-    options.data.mkdir(parents=True, exist_ok=True)
+    if reason := machine.hindrance(options.data):
+        return fail(reason)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # An exception: the server is stopped on the way out.
     phases = (
         Phase("usual", 0.8, options.usual),

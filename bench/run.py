@@ -1,7 +1,6 @@
 """Measures Create and Issue on every subject in one run: `python -m bench.run`. Linux only, with wrk installed."""
 
 import argparse
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from bench.subjects import SUBJECTS, VARIANTS
 
 Layout = Callable[[Sequence[Sequence[str]]], str]
 KNOWN = {subject.name: subject for subject in (*SUBJECTS, *VARIANTS)}
-OPERATIONS = ["create", "issue"]
+OPERATIONS, WORKERS, CONNECTIONS = ["create", "issue"], [1, 2], [1, 16, 64]
 QUICK = {
     "subjects": [KNOWN[name] for name in ("mintmark", "mintmark-rs256", "bare", "careful")],
     "connections": [16, 64],
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return fail(f"{options.kept}: {error}")
     else:
         plan = plan_of(options)
-        if reason := hindrance(plan.data):
+        if reason := machine.hindrance(plan.data):
             return fail(reason)
         run = measure(plan)
         results.save(run, options.json)
@@ -69,8 +68,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--quick", action="store_true", help="four subjects, two workers, two rounds: under three minutes")
     add("--seconds", type=int, default=2, help="of load for each measurement (default 2, at most 600)")
     add("--rounds", type=int, default=3, help="over all subjects (default 3)")
-    add("--connections", type=numbers, default=[1, 16, 64], help="default 1,16,64")
-    add("--workers", type=numbers, default=[1, 2], help="default 1,2")
+    add("--connections", type=numbers, default=CONNECTIONS, help="default 1,16,64")
+    add("--workers", type=numbers, default=WORKERS, help="default 1,2")
     add("--subjects", type=subjects, default=SUBJECTS, help="default: all")
     add("--operations", type=names, default=OPERATIONS, help="default create,issue; of each subject those it has")
     add("--data", type=Path, default=BUILD, help="folder for data, on a disk (default build)")
@@ -82,7 +81,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--from", type=Path, dest="kept", metavar="FILE", help="measure nothing, take the run that FILE keeps")
     add("--markdown", action="store_true", help="print Markdown tables")
-    add("--write", action="store_true", help="write docs/benchmarks.md and its picture, if all subjects were measured")
+    add("--write", action="store_true", help="write docs/benchmarks.md and its picture, if all was measured")
     if parser.parse_args(arguments).quick:
         parser.set_defaults(**QUICK)  # What is given beside --quick still holds.
     return parser.parse_args(arguments)
@@ -90,18 +89,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def plan_of(options: argparse.Namespace) -> Plan:
     return Plan(**{name: getattr(options, name) for name in Plan.__dataclass_fields__})
-
-
-def hindrance(data: Path) -> str:
-    """Why nothing can be measured here with that folder for data, or nothing."""
-    if not sys.platform.startswith("linux"):
-        return "The benchmark reads /proc: it runs on Linux only."
-    if not shutil.which("wrk"):
-        return "The benchmark needs wrk: install Debian's package wrk (apt-get install wrk)."
-    data.mkdir(parents=True, exist_ok=True)
-    if machine.file_system(data) == "tmpfs":
-        return f"{data} is in memory, where syncing costs nothing: name a folder on a disk with --data."
-    return ""
 
 
 def measure(plan: Plan) -> Run:
@@ -126,12 +113,22 @@ def text(run: Run, layout: Layout) -> str:
 
 
 def write(run: Run) -> None:
-    missing = {subject.name for subject in SUBJECTS} - {sample.cell.subject for sample in run.samples}
-    if missing:
-        print(f"docs/benchmarks.md stays as it is: not measured: {', '.join(sorted(missing))}", file=sys.stderr)
+    if missing := unmeasured(run):
+        print(f"docs/benchmarks.md stays as it is: not measured: {', '.join(missing)}", file=sys.stderr)
         return
     picture.draw(run.samples)
     page.write(run)
+
+
+def unmeasured(run: Run) -> list[str]:
+    """What belongs on the page and is not in the run."""
+    cells = [sample.cell for sample in run.samples]
+    return [
+        *(subject.name for subject in SUBJECTS if subject.name not in {cell.subject for cell in cells}),
+        *(name for name in OPERATIONS if name not in {cell.operation for cell in cells}),
+        *(f"workers {count}" for count in WORKERS if count not in {cell.workers for cell in cells}),
+        *(f"connections {count}" for count in CONNECTIONS if count not in {cell.connections for cell in cells}),
+    ]
 
 
 def fail(reason: str) -> int:

@@ -17,6 +17,7 @@ from bench import machine, report
 from bench.environment import BUILD
 from bench.load import press
 from bench.measure import fault_of, wait_until_ready
+from bench.run import fail
 from bench.served import start
 from bench.server import Place, Request, Server, StartError, exchange, free_port, running
 from bench.subjects import SUBJECTS
@@ -57,13 +58,14 @@ def slices(server: Server, seconds: int) -> Iterator[tuple[int, float, float]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 0 if it starts in time and its memory stays within bounds, else 1."""
+    """Exit status 0 if it starts in time and its memory stays within bounds, 1 if not, 2 if nothing can be measured."""
     parser = argparse.ArgumentParser(prog="bench.steady", description="Measures the start, and memory under load.")
     parser.add_argument("--seconds", type=int, default=600, help="of load (default 600)")
     parser.add_argument("--workers", type=int, default=2, help="default 2")
     parser.add_argument("--data", type=Path, default=BUILD, help="folder for data, on a disk (default build)")
     options = parser.parse_args(arguments)
-    options.data.mkdir(parents=True, exist_ok=True)
+    if reason := machine.hindrance(options.data):
+        return fail(reason)
     print(machine.describe(options.data), end="\n\n")
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.data) as name:
         folder = Path(name).resolve()

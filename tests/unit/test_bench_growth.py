@@ -85,7 +85,7 @@ def test_stores_are_compared_within_a_round() -> None:
     rows = figures(*rounds).rows()
 
     assert rows[1] == ("get", "100", "1,500", "", "", "1.50", "3.00", "50")
-    assert rows[2] == ("get", "1,000", "1,400", "0.93", "0.90-0.95", "1.50", "3.00", "50")
+    assert rows[2] == ("get", "1,000", "1,400", "0.93", "0.91-0.94", "1.50", "3.00", "50")
 
 
 def test_one_invalid_round_makes_the_row_invalid_and_is_told() -> None:

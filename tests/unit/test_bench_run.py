@@ -109,13 +109,26 @@ def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
     assert "by hand\n" == path.read_text()
 
 
-def test_a_run_of_some_subjects_does_not_write_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_part_of_what_the_page_shows_does_not_write_it(capsys: pytest.CaptureFixture[str]) -> None:
     before = page.PAGE.read_bytes()
 
-    run.write(a_run(a_sample("mintmark")))
+    run.write(a_run(*(a_sample(subject.name, connections=64) for subject in SUBJECTS)))
 
     assert before == page.PAGE.read_bytes()
-    assert "not measured: bare" in capsys.readouterr().err
+    assert "not measured: issue, workers 1, connections 1, connections 16\n" in capsys.readouterr().err
+
+
+def test_a_subject_that_was_not_measured_is_named() -> None:
+    cells = [(workers, connections) for workers in run.WORKERS for connections in run.CONNECTIONS]
+    whole = [
+        a_sample(subject.name, workers=workers, connections=connections, operation=operation)
+        for subject in SUBJECTS
+        for workers, connections in cells
+        for operation in run.OPERATIONS
+    ]
+
+    assert [] == run.unmeasured(a_run(*whole))
+    assert ["bare"] == run.unmeasured(a_run(*(sample for sample in whole if sample.cell.subject != "bare")))
 
 
 def test_a_column_without_a_figure_is_left_out_even_beside_an_invalid_row() -> None:
