@@ -22,6 +22,7 @@ from bench import machine, report
 from bench.environment import BUILD
 from bench.load import Load, press
 from bench.measure import fault_of, wait_until_ready, warm_up
+from bench.run import fail
 from bench.server import Place, Server, exchange, free_port, running
 from bench.subjects import SUBJECTS
 
@@ -154,7 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="default 1")
     parser.add_argument("--data", type=Path, default=BUILD, help="folder for data, on a disk (default build)")
     options = parser.parse_args(arguments)
-    options.data.mkdir(parents=True, exist_ok=True)
+    if reason := machine.hindrance(options.data):
+        return fail(reason)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.data) as folder:
         place = Place(Path(folder).resolve(), free_port(), options.workers)
         with running(MINTMARK.start(place), place) as server:

@@ -25,7 +25,7 @@ def hindrance(data: Path) -> str:
         return "The benchmark needs wrk: install Debian's package wrk (apt-get install wrk)."
     data.mkdir(parents=True, exist_ok=True)
     if file_system(data) == "tmpfs":
-        return f"{data} is in memory, where syncing costs nothing: name a folder on a disk with --data."
+        return f"{data} is in memory, where syncing costs nothing: name a folder on a disk."
     return ""
 
 

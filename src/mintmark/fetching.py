@@ -1,7 +1,6 @@
 """Documents fetched over HTTP and HTTPS, each in a thread that nobody has to wait for."""
 
 import asyncio
-import atexit
 import base64
 import socket
 import ssl
@@ -12,15 +11,11 @@ from http.client import HTTPConnection, HTTPSConnection
 from threading import Thread
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
-from weakref import WeakSet
 
 from mintmark.bearer import is_loopback
 
 FETCH_SECONDS = 5  # that a connection, or one read of it, may take
-LEAVING_SECONDS = 0.5  # so long the end of the process waits for a thread at most
 MOST_BYTES = 1024 * 1024
-
-_threads: WeakSet[Thread] = WeakSet()
 
 
 class Fetcher:
@@ -46,24 +41,12 @@ class Fetcher:
         answer: Future[bytes] = Future()
         answer.set_running_or_notify_cancel()  # From now on only its thread ends it.
         cut = _Cut()
-        thread = Thread(target=_run, args=(answer, url, cut), name="fetch", daemon=True)
-        thread.start()
-        _threads.add(thread)
+        Thread(target=_run, args=(answer, url, cut), name="fetch", daemon=True).start()
         self._last = answer
         try:
             return await asyncio.wrap_future(answer)
         finally:
             cut.cut()
-
-
-@atexit.register
-def _let_them_leave() -> None:
-    """Else the process crashes when OpenSSL is taken down while a thread loads certificates or computes in it.
-
-    One that still waits for the network or a name after that time does no harm.
-    """
-    for thread in list(_threads):
-        thread.join(LEAVING_SECONDS)
 
 
 class _Cut:

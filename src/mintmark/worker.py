@@ -185,15 +185,20 @@ class _Server(uvicorn.Server):
         self._connect = partial(
             Protocol, config, self.server_state, connections, Strangers(), outbox, line, refuse_late
         )
-        self._bounds = connections.bounds
+        self._connections = connections
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tells connections that are made from now on too; uvicorn tells those that it finds, once."""
+        self._connections.is_stopping = True
+        await super().shutdown(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listens with our protocol, and with a bound on the TLS handshake: uvicorn has no setting for either."""
-        config, bounds = self.config, self._bounds
+        config, bounds = self.config, self._connections.bounds
         tls: dict[str, Any] = {}
         if config.ssl is not None:
             tls = {

@@ -7,7 +7,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -153,6 +153,49 @@ def test_idle_connections_do_not_hold_up_the_stop(scheme: str) -> None:
             assert receive_answer(idle).startswith(b"HTTP/1.1 201")
         asked = time.monotonic()
         status = server.stop()
+        took = time.monotonic() - asked
+
+    assert 0 == status
+    assert took < SOON
+
+
+def _wants_more(step: Callable[[], object]) -> bool:
+    try:
+        step()
+    except ssl.SSLWantReadError:
+        return True
+    return False
+
+
+def test_a_tls_handshake_that_ends_during_the_stop_does_not_hold_it_up() -> None:
+    with running_server("--ephemeral", "--workers", "1") as server, ExitStack() as stack:
+        busy, idle = (stack.enter_context(connection(server, server.http_endpoint)) for _ in range(2))
+        rest = begin_create(busy, server.http_endpoint)
+        idle.sendall(create_bytes(server.http_endpoint))
+        receive_answer(idle)
+        parts = urlsplit(server.https_endpoint)
+        plain = stack.enter_context(socket.create_connection((parts.hostname, parts.port or 0), SECONDS))
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        trusting = ssl.create_default_context(cafile=server.ca)
+        late = trusting.wrap_bio(incoming, outgoing, server_hostname=parts.hostname)
+        with pytest.raises(ssl.SSLWantReadError):
+            late.do_handshake()
+        plain.sendall(outgoing.read())
+        incoming.write(plain.recv(65536))  # The server has taken up the handshake.
+
+        server.process.send_signal(signal.SIGTERM)
+        assert b"" == idle.recv(1), "the stop has begun when idle connections are closed"
+        while _wants_more(late.do_handshake):
+            incoming.write(plain.recv(65536))
+        plain.sendall(outgoing.read())
+        asked = time.monotonic()
+        while _wants_more(lambda: late.read(1)):
+            incoming.write(plain.recv(65536))
+        assert b"" == late.read(1)
+        busy.sendall(rest)
+        assert receive_answer(busy).startswith(b"HTTP/1.1 201")
+        busy.close()
+        status = server.process.wait(SECONDS)
         took = time.monotonic() - asked
 
     assert 0 == status

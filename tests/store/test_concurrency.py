@@ -136,3 +136,20 @@ def suffixes(database: Path) -> list[str]:
     found = [str(row[0]) for row in db.execute("select lower(hex(suffix)) from identity order by suffix")]
     db.close()
     return found
+
+
+async def test_nothing_is_acknowledged_while_a_transaction_was_left_open(database: Path) -> None:
+    """A lone insert would be a part of it, and lost with it."""
+    store, identity = SqliteStore(database), an_identity(1)
+    store._db.execute("begin immediate")
+
+    for write in (
+        store.create_identity(identity),
+        store.issue(identity.resource_id, identity.suffix, NOON),
+        store.delete_identity(identity.resource_id, identity.suffix, NOON),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await write
+    await store.close()
+
+    assert suffixes(database) == []

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -158,6 +159,7 @@ def test_the_page_has_the_marks_of_each_engine() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the benchmark runs on Linux")
 def test_postgresql_holds_what_is_asked_for_and_a_round_is_taken_back() -> None:
     engine = Postgres()
     with folder() as parent:

@@ -123,16 +123,20 @@ async def test_requests_that_come_together_are_all_worked_on_before_the_first_an
 class _Wire:
     """A transport as uvloop's: closed, it raises when it is written to."""
 
-    def __init__(self, *, is_closed: bool) -> None:
+    def __init__(self, *, is_closed: bool, has_ended: bool = False) -> None:
         self.is_closed, self.written = is_closed, b""
+        self._has_ended = has_ended
 
     def is_closing(self) -> bool:
         return self.is_closed
 
     def write(self, data: bytes) -> None:
-        if self.is_closed:
-            raise RuntimeError("the handler is closed")
+        if self.is_closed or self._has_ended:
+            raise RuntimeError("the handler is closed, or its end was announced")
         self.written += data
+
+    def abort(self) -> None:
+        self.is_closed = True
 
 
 async def test_a_client_that_has_gone_costs_the_others_nothing() -> None:
@@ -143,6 +147,18 @@ async def test_a_client_that_has_gone_costs_the_others_nothing() -> None:
     outbox.flush()
 
     assert there.written == b"two"
+
+
+async def test_a_connection_that_cannot_be_written_to_is_ended_and_costs_the_others_nothing() -> None:
+    outbox, there = Outbox(asyncio.get_running_loop()), _Wire(is_closed=False)
+    broken = _Wire(is_closed=False, has_ended=True)
+    outbox.write(cast("asyncio.Transport", broken), b"one")
+    outbox.write(cast("asyncio.Transport", there), b"two")
+
+    outbox.flush()
+
+    assert there.written == b"two"
+    assert broken.is_closed
 
 
 async def test_the_answer_leaves_before_its_connection_makes_room_for_another(events: Events, client: Client) -> None:
@@ -233,6 +249,17 @@ async def test_the_word_to_go_on_does_not_overtake_the_answer_before(client: Cli
     assert [b"HTTP/1.1 200 ", b"HTTP/1.1 100 ", b"HTTP/1.1 200 "] == [
         received[at : at + 13] for at in range(len(received)) if received.startswith(b"HTTP/1.1 ", at)
     ]
+
+
+async def test_a_request_whose_body_is_broken_is_not_told_to_go_on(events: Events, client: Client) -> None:
+    head = POST.replace(b"content-length: 2", b"transfer-encoding: chunked") % 1
+    client.far.send(head + b"expect: 100-continue\r\n\r\nno chunk\r\n")
+
+    received = await client.read(b"}}")
+
+    assert [b"HTTP/1.1 400"] == [received[:12]]
+    assert 1 == received.count(b"HTTP/1.1 ")
+    assert "worked on /1" in events.said
 
 
 async def test_an_answer_that_ends_its_connection_leaves_at_once(client: Client) -> None:

@@ -37,6 +37,11 @@ class Loop:
         for _ in range(requests):
             self.line.join(start, ANY)
 
+    @property
+    def calls(self) -> int:
+        """How many are to be made in the next turn."""
+        return len(self._soon)
+
     def turn(self) -> None:
         """What was to be called before it; what these call for comes in the next."""
         began = self.now
@@ -79,6 +84,24 @@ def test_they_are_served_in_the_order_in_which_they_came() -> None:
     loop.run()
 
     assert list(range(200)) == order
+
+
+def test_one_that_joins_while_another_is_refused_is_no_reason_to_advance_twice() -> None:
+    loop, order = Loop(), list[int]()
+
+    def refused(_request: object, _is_in_time: bool) -> None:  # noqa: FBT001  as the line calls it
+        order.append(1)
+        loop.line.join(lambda _request, _is_in_time: order.append(2), ANY)
+
+    loop.line.join(refused, ANY)
+    loop.rest(2 * PATIENCE)
+    loop.turn()
+    loop.line.join(lambda _request, _is_in_time: order.append(3), ANY)
+
+    assert [1, 2] == order
+    assert 1 == loop.calls
+    loop.run()
+    assert [1, 2, 3] == order
 
 
 def test_a_burst_gets_patience() -> None:

@@ -74,10 +74,15 @@ class Connection(Protocol):
 
 
 class Connections:
-    """All connections of a worker. One timer serves them all, and nothing is done for them while requests flow."""
+    """All connections of a worker. One timer serves them all, and nothing is done for them while requests flow.
+
+    Attributes:
+        is_stopping: what comes now, such as the end of a TLS handshake, comes too late.
+    """
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
+        self.is_stopping = False
         times = {
             Phase.FRESH: bounds.header_seconds,
             Phase.HEADER: bounds.header_seconds,

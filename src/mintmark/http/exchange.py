@@ -26,8 +26,9 @@ class Exchange(RequestResponseCycle):
 
     async def receive(self) -> ASGIReceiveEvent:
         """The request's body, and when that was taken the news that the client has gone."""
-        is_usual = self.message_event.is_set() and not self.more_body and not self.waiting_for_100_continue
-        if not is_usual or self.disconnected or self.response_complete:
+        if self.disconnected or self.response_complete:  # First: uvicorn would ask a refused client to go on.
+            return {"type": "http.disconnect"}
+        if not self.message_event.is_set() or self.more_body or self.waiting_for_100_continue:
             return await super().receive()
         self.message_event.clear()
         body, self.body = bytes(self.body), bytearray()

@@ -1,6 +1,9 @@
 """Where answers wait for those that are ready in the same turn of the event loop, to leave right after one another."""
 
 import asyncio
+import logging
+
+_log = logging.getLogger(__name__)
 
 
 class Outbox:
@@ -26,9 +29,13 @@ class Outbox:
     def flush(self) -> None:
         """Writes what waits, in the order in which it came; nothing where the client has gone.
 
-        Only a transport that is closed raises at that, and would cost others their answers.
+        A transport that fails, as one does that is closed or was told that nothing follows, costs no other its answer.
         """
         waiting, self._waiting = self._waiting, []
         for transport, answer in waiting:
             if not transport.is_closing():
-                transport.write(answer)
+                try:
+                    transport.write(answer)
+                except Exception:  # noqa: BLE001  whatever it is, others must not lose their answers
+                    _log.exception("An answer could not be sent.")
+                    transport.abort()

@@ -147,6 +147,8 @@ class Protocol(HttpToolsProtocol):
         self._outbox.flush()  # A connection that waits for its answer to leave looks idle, and idle ones make room.
         if not self._connections.admit(self):
             self._refuse(OVERLOADED)
+        if self._connections.is_stopping:
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone, which the request under way shall hear; uvicorn tells only the last that came."""

@@ -33,12 +33,15 @@ class WaitingLine:
         self._empty_at = clock()
         self._began, self._begun = 0.0, 0  # the last turn: since when, and how many requests
         self._at_once = 1  # until it is known what one costs
+        self._is_to_advance = False  # or does so: who is refused may make room for the next on the same connection
 
     def join(self, start: Start, cycle: Exchange) -> None:
         """Has `start` called with a request when its turn comes."""
         now = self._clock()
         if not self._waiting:
             self._empty_at = now
+        if not self._is_to_advance:
+            self._is_to_advance = True
             self._begun = 0  # The time since the last turn was not all work.
             self._call_soon(self._advance)
         self._waiting.append((now, start, cycle))
@@ -59,5 +62,6 @@ class WaitingLine:
                 refused += not is_in_time
                 start(cycle, is_in_time)
         finally:
-            if self._waiting:
+            self._is_to_advance = bool(self._waiting)
+            if self._is_to_advance:
                 self._call_soon(self._advance)

@@ -342,8 +342,10 @@ class SqliteStore:
             else:
                 others.append((number, write))
         outcomes: list[Any] = [None] * len(writes)
-        # Where a single statement does all of the writing, it is a transaction by itself.
+        # Where a single statement does all of the writing, it is a transaction by itself; unless another was left open,
+        # which then is what to fail at.
         is_single = len(writes) <= STATEMENT_SIZES[-1] and len(writes) in (len(inserts), len(issues))
+        is_single = is_single and not self._db.in_transaction
         with nullcontext() if is_single else self._transaction():
             for some in _in_parts(inserts):
                 self._insert_together(some)

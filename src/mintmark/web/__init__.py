@@ -52,7 +52,7 @@ class Application:
         return (self._look_up(scope) or self._router)(scope, receive, send)
 
     def refuse_late(self, scope: Scope) -> Reply:
-        """The answer to a request that has waited too long for its turn: 503, which is noted as any other."""
+        """The answer to a request that has waited too long for its turn: 503, which is logged and counted."""
         return (self._look_up(scope) or self._unknown).refuse_late(scope)
 
     def _look_up(self, scope: Scope) -> Endpoint | None:

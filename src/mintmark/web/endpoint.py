@@ -114,7 +114,7 @@ class Endpoint:
             log(call, answer, milliseconds)
 
     def refuse_late(self, scope: Scope) -> Reply:
-        """The answer to a request that has waited too long for its turn, noted as any other.
+        """The answer to a request that has waited too long for its turn; logged and counted, without its operation.
 
         Where it is needed time is short: so it is made without ASGI's calls to and fro.
         """
