@@ -171,7 +171,7 @@ def with_tables(page: str, figures: Figures) -> str:
     rounds = max(sample.round for sample in figures.samples)
     setting = (
         f"{figures.machine}\n{figures.workers} workers, {figures.connections} connections, "
-        f"{figures.seconds} seconds of load, {rounds} rounds."
+        f"loads of {figures.seconds} s, {rounds} rounds."
     ).replace("\n", "; ")
     return report.written_into(
         page, KINDS[figures.engine].begin, END, "\n\n".join((*tables, growth_report.NOTES, setting))

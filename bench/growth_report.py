@@ -145,7 +145,7 @@ def _title(lines: dict[str, list[float]], sizes: Sequence[int], title: str) -> s
     if not lines:
         return "No valid measurement"
     worst = min(ratios[-1] for ratios in lines.values())
-    return f"{title}: at {_short(sizes[-1])} identities all operations keep {worst:.0%} or more, in the middle round"
+    return f"{title}: at {_short(sizes[-1])} identities all operations keep {worst:.0%} or more"
 
 
 def _name_lines(axes: Any, last: int, ends: dict[str, float]) -> None:
