@@ -19,6 +19,7 @@ from running import RunningServer, running_server
 pytest_plugins = ("compat.support_matrix",)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
     """Half as many again as there are processors: a fifth of the time, tests wait for the programs that they start."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:

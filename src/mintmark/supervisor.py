@@ -242,8 +242,9 @@ class Supervisor:
     @contextlib.contextmanager
     def _hearing(self, signals: Sequence[signal.Signals]) -> Iterator[None]:
         """Has these signals, and the end of children, written into a pipe instead of interrupting."""
-        before = {number: signal.signal(number, _do_nothing) for number in (*signals, signal.SIGCHLD)}
+        # The pipe first: a signal that comes between is heard by the handler before, or by both, but never lost.
         wake = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        before = {number: signal.signal(number, _do_nothing) for number in (*signals, signal.SIGCHLD)}
         try:
             yield
         finally:

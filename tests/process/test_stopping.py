@@ -6,6 +6,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -120,6 +121,34 @@ def test_a_stop_during_the_start_leaves_nothing_either(number: signal.Signals, t
     assert ["home"] == [path.name for path in tmp_path.iterdir()]
 
 
+# A parent that is told to stop just as it begins to listen to signals.
+TOLD_EARLY = """
+import os, signal, sys
+from mintmark.supervisor import Supervisor
+
+def worker(number, alive, ready):
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    os.write(ready, b"1")
+    while True:
+        signal.pause()
+
+def wake_late(descriptor, **options):
+    signal.set_wakeup_fd = set_wakeup_fd
+    os.kill(os.getpid(), signal.SIGTERM)
+    return set_wakeup_fd(descriptor, **options)
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+set_wakeup_fd, signal.set_wakeup_fd = signal.set_wakeup_fd, wake_late
+Supervisor(worker, 1).run(lambda: None)
+"""
+
+
+def test_a_signal_is_not_lost_between_one_handler_and_the_next() -> None:
+    ended = subprocess.run([sys.executable, "-c", TOLD_EARLY], check=False, timeout=SECONDS, capture_output=True)
+
+    assert (0, b"") == (ended.returncode, ended.stderr)
+
+
 def test_requests_in_flight_are_finished(tmp_path: Path) -> None:
     with running_server("--data", str(tmp_path / "data")) as server, ExitStack() as stack:
         addresses = [server.http_endpoint, server.https_endpoint] * 4
@@ -186,11 +215,11 @@ def test_a_tls_handshake_that_ends_during_the_stop_does_not_hold_it_up() -> None
         server.process.send_signal(signal.SIGTERM)
         assert b"" == idle.recv(1), "the stop has begun when idle connections are closed"
         while _wants_more(late.do_handshake):
-            incoming.write(plain.recv(65536))
+            incoming.write(_more(plain))
         plain.sendall(outgoing.read())
         asked = time.monotonic()
         while _wants_more(lambda: late.read(1)):
-            incoming.write(plain.recv(65536))
+            incoming.write(_more(plain))
         assert b"" == late.read(1)
         busy.sendall(rest)
         assert receive_answer(busy).startswith(b"HTTP/1.1 201")
