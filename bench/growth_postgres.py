@@ -1,7 +1,8 @@
 """Stores of many identities in PostgreSQL: a cluster of its own for each, with PostgreSQL's defaults but one.
 
-It is started with the server and stopped after it, so that each round begins with all identities in its buffers and its
-log written out, whatever the size. PostgreSQL refuses to run as root, and then runs as nobody.
+It is started with the server and stopped after it, so that each round begins with its log written out, and with all
+identities in its buffers where these are four times as large. PostgreSQL refuses to run as root, and then runs as
+nobody.
 """
 
 import asyncio
@@ -79,12 +80,9 @@ class Postgres:
 
 
 async def _warm_up(sockets: Path) -> None:
-    connection = await asyncpg.connect(host=str(sockets), user=USER)
-    try:
+    async with _connection(sockets) as connection:
         if await connection.fetchval("select to_regclass('identity')") is not None:  # The first start makes it.
             await connection.execute(_WARM_UP)
-    finally:
-        await connection.close()
 
 
 async def _fill(store: Store) -> int:
@@ -122,11 +120,17 @@ def _count(status: str) -> int:
 @asynccontextmanager
 async def _connected(store: Store) -> AsyncIterator[Any]:
     with cluster(store.folder) as sockets:
-        connection = await asyncpg.connect(host=str(sockets), user=USER)
-        try:
+        async with _connection(sockets) as connection:
             yield connection
-        finally:
-            await connection.close()
+
+
+@asynccontextmanager
+async def _connection(sockets: Path) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(host=str(sockets), user=USER)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 @contextmanager

@@ -344,8 +344,8 @@ class SqliteStore:
         outcomes: list[Any] = [None] * len(writes)
         # Where a single statement does all of the writing, it is a transaction by itself; unless another was left open,
         # which then is what to fail at.
-        is_single = len(writes) <= STATEMENT_SIZES[-1] and len(writes) in (len(inserts), len(issues))
-        is_single = is_single and not self._db.in_transaction
+        is_of_one_kind = len(writes) in (len(inserts), len(issues))
+        is_single = is_of_one_kind and len(writes) <= STATEMENT_SIZES[-1] and not self._db.in_transaction
         with nullcontext() if is_single else self._transaction():
             for some in _in_parts(inserts):
                 self._insert_together(some)
